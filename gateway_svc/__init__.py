@@ -1,0 +1,1 @@
+"""gateway_svc: see docs/architecture.md for what it owns."""

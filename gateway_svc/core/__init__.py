@@ -1,0 +1,1 @@
+"""Decisions of gateway_svc: synchronous, without sockets, clocks or event loops."""

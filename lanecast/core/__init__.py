@@ -1,0 +1,1 @@
+"""Decisions shared by all parts of Lanecast: plain synchronous code without sockets, clocks or event loops."""

@@ -1,0 +1,127 @@
+"""Protobuf wire splicing for the hot path.
+
+Owns the field numbers that are written by hand. An event is parsed once, in the publisher; from there on it travels as
+bytes, and what a hop knows is appended to them: in protobuf a later field of the same number replaces an earlier one,
+and messages that stand one after the other merge (https://protobuf.dev/programming-guides/encoding/#last-one-wins).
+tests/unit/lanecast/core/test_wire.py holds every function here against the generated classes.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+_FIXED64 = Struct("<Q").pack
+_VARINT, _I64, _LEN = 0, 1, 2
+
+
+def _tag(field: int, wire_type: int) -> bytes:
+    return varint(field << 3 | wire_type)
+
+
+def varint(value: int) -> bytes:
+    """Encode a non-negative integer below 2^64 as a base-128 varint."""
+    if value < 0x80:
+        return _SMALL[value]
+    parts = bytearray()
+    while value > 0x7F:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    parts.append(value)
+    return bytes(parts)
+
+
+_SMALL = tuple(bytes((value,)) for value in range(128))
+
+_EVENT_ID = _tag(1, _LEN)
+_EVENT_SOURCE = _tag(2, _LEN)
+_EVENT_OFFSET = _tag(16, _VARINT)
+_EVENT_PREV_OFFSET = _tag(17, _VARINT)
+_EVENT_ACCEPT_TIME = _tag(18, _I64)
+_EVENT_STORE_TIME = _tag(19, _I64)
+
+_BATCH_CHANNEL = _tag(1, _LEN)
+_BATCH_LANE = _tag(2, _VARINT)
+_BATCH_EPOCH = _tag(3, _LEN)
+_BATCH_EVENT = _tag(4, _LEN)
+_BATCH_FLUSH_TIME = _tag(5, _I64)
+_BATCH_EDGE_RECEIVE_TIME = _tag(6, _I64)
+_BATCH_EDGE_SEND_TIME = _tag(7, _I64)
+_BATCH_REPLAYED = _tag(8, _VARINT) + b"\x01"
+_BATCH_POLICY = _tag(9, _LEN)
+
+_STREAM_BATCH = _tag(4, _LEN)
+_FRAME_EVENTS = _tag(3, _LEN)
+
+
+def text_field(tag: bytes, text: str) -> bytes:
+    """Encode a string field."""
+    data = text.encode()
+    return tag + varint(len(data)) + data
+
+
+def event_identity(event_id: str, source: str) -> bytes:
+    """Return the bytes that give an event an id and a source it did not bring; empty strings are left as they are."""
+    return (text_field(_EVENT_ID, event_id) if event_id else b"") + (
+        text_field(_EVENT_SOURCE, source) if source else b""
+    )
+
+
+def event_position(offset: int, prev_offset: int, accept_time_unix_nano: int) -> bytes:
+    """Return the bytes that give an event its place in the log and clear a store time that it may have brought.
+
+    All four are written even where they are zero, so that they replace what a publisher put there.
+    """
+    return b"".join((
+        _EVENT_OFFSET, varint(offset),
+        _EVENT_PREV_OFFSET, varint(prev_offset),
+        _EVENT_ACCEPT_TIME, _FIXED64(accept_time_unix_nano),
+        _EVENT_STORE_TIME, _ZERO64,
+    ))  # fmt: skip
+
+
+_ZERO64 = bytes(8)
+
+
+def event_store_time(unix_nano: int) -> bytes:
+    """Return the bytes that give an event its store time."""
+    return _EVENT_STORE_TIME + _FIXED64(unix_nano)
+
+
+def batch_head(channel: str, lane: int, epoch: str, policy: str = "") -> bytes:
+    """Return the bytes of an `EventBatch` that do not change from batch to batch: keep them per channel and lane."""
+    head = text_field(_BATCH_CHANNEL, channel) + _BATCH_LANE + varint(lane) + text_field(_BATCH_EPOCH, epoch)
+    return head + text_field(_BATCH_POLICY, policy) if policy else head
+
+
+def batch(head: bytes, events: list[bytes], flush_time_unix_nano: int) -> bytes:
+    """Return a live `EventBatch` of serialised events. `head` comes from `batch_head`."""
+    parts = [head]
+    for event in events:
+        parts += (_BATCH_EVENT, varint(len(event)), event)
+    parts += (_BATCH_FLUSH_TIME, _FIXED64(flush_time_unix_nano))
+    return b"".join(parts)
+
+
+def replayed_batch(head: bytes, events: list[bytes]) -> bytes:
+    """Return an `EventBatch` of events that were read from the log."""
+    parts = [head]
+    for event in events:
+        parts += (_BATCH_EVENT, varint(len(event)), event)
+    parts.append(_BATCH_REPLAYED)
+    return b"".join(parts)
+
+
+def batch_edge_times(receive_time_unix_nano: int, send_time_unix_nano: int) -> bytes:
+    """Return the bytes a gateway appends to a batch that it passes on."""
+    received, sent = _FIXED64(receive_time_unix_nano), _FIXED64(send_time_unix_nano)
+    return _BATCH_EDGE_RECEIVE_TIME + received + _BATCH_EDGE_SEND_TIME + sent
+
+
+def stream_batch(data: bytes) -> bytes:
+    """Return the `StreamEventsResponse` bytes that carry one batch; several may stand one after the other."""
+    return _STREAM_BATCH + varint(len(data)) + data
+
+
+def frame_events(data: bytes, trailer: bytes = b"") -> bytes:
+    """Return the `ServerFrame` that carries one batch, given as its bytes and what to append to them."""
+    return b"".join((_FRAME_EVENTS, varint(len(data) + len(trailer)), data, trailer))

@@ -1,0 +1,112 @@
+"""The life of a service process: event loop, signals, ready line, drain, exit code.
+
+Owns the order of starting and stopping. Called by each service's `__main__`; knows no service.
+
+A service that is ready prints one JSON line on standard output, `{"ready": "publisher", "address": …, "pid": …}`, and
+nothing else there; its log goes to standard error. SIGTERM or SIGINT drains it and it exits with 0; a second signal
+ends it at once. A supervised service (`LANECAST_SUPERVISED=1`) also drains when its standard input is closed, which
+happens when the supervisor is gone, however it went.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
+
+from lanecast.core import exit_codes
+from lanecast.errors import ConfigError, StartError
+from lanecast.runtime.logs import configure_logs
+
+log = logging.getLogger(__name__)
+
+SUPERVISED_VARIABLE = "LANECAST_SUPERVISED"
+
+
+class Service(Protocol):
+    """What a process runs."""
+
+    async def start(self) -> dict[str, Any]:
+        """Start, and return what the ready line says of it, `address` at the least.
+
+        Raises:
+            StartError: it cannot start; says what to do.
+        """
+
+    async def drain(self) -> None:
+        """Stop accepting work, finish what was accepted, release everything. Called once."""
+
+
+def run(name: str, build: Callable[[], Service]) -> int:
+    """Run a service until it is told to stop; return the exit code."""
+    configure_logs(name)
+    try:
+        service = build()
+        return _run_loop(name, service)
+    except ConfigError as error:
+        sys.stderr.write(f"{name}: {error}\n")
+        return exit_codes.USAGE
+    except StartError as error:
+        sys.stderr.write(f"{name}: {error}\n")
+        return exit_codes.CANNOT_START
+
+
+def _run_loop(name: str, service: Service) -> int:
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    with suppress(ImportError):
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(_main(name, service))
+
+
+async def _main(name: str, service: Service) -> int:
+    stop = asyncio.Event()
+    _watch_signals(stop)
+    facts = await service.start()
+    gc.collect()
+    gc.freeze()  # what lives as long as the process need not be looked at by every collection
+    sys.stdout.write(json.dumps({"ready": name, "pid": os.getpid(), **facts}) + "\n")
+    sys.stdout.flush()
+    watcher = await _watch_supervisor(stop) if os.environ.get(SUPERVISED_VARIABLE) == "1" else None
+    await stop.wait()
+    log.info("draining")
+    await service.drain()
+    if watcher is not None:
+        watcher.close()
+    log.info("stopped")
+    return exit_codes.OK
+
+
+def _watch_signals(stop: asyncio.Event) -> None:
+    def on_signal() -> None:
+        if stop.is_set():
+            sys.stderr.write("second signal: ending at once\n")
+            os._exit(exit_codes.INTERRUPTED)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+
+
+class _EndOfInput(asyncio.Protocol):
+    def __init__(self, stop: asyncio.Event) -> None:
+        self._stop = stop
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        self._stop.set()
+
+
+async def _watch_supervisor(stop: asyncio.Event) -> asyncio.BaseTransport:
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(lambda: _EndOfInput(stop), sys.stdin)
+    return transport

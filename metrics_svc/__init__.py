@@ -1,0 +1,1 @@
+"""metrics_svc: see docs/architecture.md for what it owns."""

@@ -1,0 +1,1 @@
+"""publisher_svc: see docs/architecture.md for what it owns."""

@@ -1,0 +1,1 @@
+"""Decisions of publisher_svc: synchronous, without sockets, clocks or event loops."""
