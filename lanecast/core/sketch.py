@@ -22,7 +22,7 @@ BUCKETS = (_MAX_EXPONENT - _MIN_EXPONENT) * _PER_OCTAVE
 """Number of buckets; values above 2^8 s (256 s) are counted in the last."""
 
 _LOG2_1E9 = log2(1e9)
-_SHIFT = _LOG2_1E9 - _MIN_EXPONENT
+_SHIFT = _LOG2_1E9 + _MIN_EXPONENT
 
 
 class Sketch:
