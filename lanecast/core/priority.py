@@ -6,6 +6,10 @@ Owns the order of lanes and their default budgets. Used by every other module; i
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from lanecast.v1 import event_pb2
 
 _PREFIX = "PRIORITY_"
 
@@ -35,6 +39,11 @@ class Priority(IntEnum):
     def wire_name(self) -> str:
         """Name of the value in the contracts, for example `PRIORITY_CRITICAL`."""
         return _PREFIX + self.name
+
+    @property
+    def wire_value(self) -> event_pb2.Priority.ValueType:
+        """The number, typed as the generated code wants it."""
+        return cast("event_pb2.Priority.ValueType", self.value)
 
 
 LANES: tuple[Priority, ...] = (Priority.CRITICAL, Priority.HIGH, Priority.NORMAL, Priority.LOW)

@@ -1,0 +1,140 @@
+"""Composition root of publisher_svc.
+
+Owns which parts there are and the order in which they start and stop. Called by `__main__`; decides nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import descriptor_pb2
+from google.protobuf.message import DecodeError
+
+from lanecast.ai.v1 import analytics_pb2, bots_pb2, concierge_pb2, strategy_pb2
+from lanecast.core.instruments import QUEUE_DEPTH, Instruments
+from lanecast.errors import ConfigError
+from lanecast.runtime.grpc_server import GrpcServer
+from lanecast.runtime.otlp import OtlpExporter
+from lanecast.v1 import publisher_pb2 as pb
+from publisher_svc.config import PublisherConfig
+from publisher_svc.core.admission import LoadLimit
+from publisher_svc.core.registry import RegistryError, TypeRegistry
+from publisher_svc.core.tail import Tail
+from publisher_svc.hub import Hub
+from publisher_svc.ingest import Ingest
+from publisher_svc.log.sqlite import SqliteEventLog, SqliteLogSettings
+from publisher_svc.publish_service import PublishService
+from publisher_svc.read_service import ReadService
+from publisher_svc.reading import LogReader
+from publisher_svc.stream_service import StreamService
+
+log = logging.getLogger(__name__)
+
+_PAYLOAD_FILES = (concierge_pb2, analytics_pb2, strategy_pb2, bots_pb2)
+LOG_FOLDER = "log"
+"""Folder of the event log within the data directory."""
+
+
+class PublisherServicer:
+    """`lanecast.v1.PublisherService`: one method per rpc, each handed to the part that owns it."""
+
+    def __init__(self, publish: PublishService, stream: StreamService, read: ReadService) -> None:
+        self._publish = publish
+        self._stream = stream
+        self._read = read
+
+    async def PublishEvents(self, request: pb.PublishEventsRequest, _context: Any) -> pb.PublishEventsResponse:  # noqa: N802
+        """See the contract."""
+        return await self._publish.publish_events(request)
+
+    async def PublishEventStream(self, requests: AsyncIterator[pb.PublishEventStreamRequest], context: Any) -> None:  # noqa: N802
+        """See the contract."""
+        await self._publish.publish_event_stream(requests, context)
+
+    async def StreamEvents(self, requests: AsyncIterator[pb.StreamEventsRequest], context: Any) -> None:  # noqa: N802
+        """See the contract."""
+        await self._stream.stream_events(requests, context)
+
+    async def ReadEvents(self, request: pb.ReadEventsRequest, _context: Any) -> pb.ReadEventsResponse:  # noqa: N802
+        """See the contract."""
+        return await self._read.read_events(request)
+
+    async def ListEventTypes(self, request: pb.ListEventTypesRequest, _context: Any) -> pb.ListEventTypesResponse:  # noqa: N802
+        """See the contract."""
+        return self._read.list_event_types(request)
+
+
+class PublisherApp:
+    """A running publisher_svc; see `lanecast.runtime.lifecycle.Service`."""
+
+    def __init__(self, config: PublisherConfig) -> None:
+        self._config = config
+        self._registry = load_registry(config.type_files)
+        self._instruments = Instruments()
+        self._server = GrpcServer()
+        self._exporter: OtlpExporter | None = None
+
+    async def start(self) -> dict[str, Any]:
+        """Open the log, start to commit, serve. See `lifecycle.Service`."""
+        config = self._config
+        settings = SqliteLogSettings(
+            durability=config.durability,
+            retention_seconds=config.retention_hours * 3600,
+            retention_bytes=config.retention_bytes,
+        )
+        self._log = SqliteEventLog.open(config.data_dir / LOG_FOLDER, settings)
+        hub, tail = Hub(), Tail(config.tail_bytes)
+        reader = LogReader(self._log, tail)
+        self._ingest = Ingest(self._log, self._registry, hub, tail, self._instruments, LoadLimit())
+        self._ingest.start()
+        self._publish = PublishService(self._ingest, reader.epoch)
+        self._stream = StreamService(hub, reader, self._ingest, self._registry.version)
+        self._instruments.gauge(QUEUE_DEPTH, lambda: float(self._stream.queued_events), queue="stream")
+        servicer = PublisherServicer(self._publish, self._stream, ReadService(reader, self._registry))
+        self._server.add(pb.DESCRIPTOR.services_by_name["PublisherService"], servicer)
+        port = await self._server.start(config.host, config.port)
+        self._start_export()
+        await self._server.serving()
+        return {"address": f"{config.host}:{port}", "epoch": reader.epoch, "instance": config.instance}
+
+    async def drain(self) -> None:
+        """Send subscribers elsewhere, answer what was submitted, close the log. See `lifecycle.Service`."""
+        grace = self._config.drain_seconds
+        await self._server.draining()
+        self._publish.announce_drain(int(grace * 1000))
+        self._stream.announce_drain(int(grace * 1000))
+        await self._server.stop(grace)
+        await self._ingest.drain()
+        if self._exporter is not None:
+            await self._exporter.close()
+        await self._log.close()
+
+    def _start_export(self) -> None:
+        config = self._config
+        if config.metrics_target:
+            self._exporter = OtlpExporter(
+                self._instruments, config.metrics_target, service="publisher_svc", instance=config.instance
+            )
+            self._exporter.start()
+
+
+def load_registry(type_files: tuple[str, ...]) -> TypeRegistry:
+    """Return the registry of the built-in payload types and those in descriptor set files.
+
+    Raises:
+        ConfigError: a file cannot be read or loaded.
+    """
+    registry = TypeRegistry()
+    for module in _PAYLOAD_FILES:
+        registry.add_file(module.DESCRIPTOR)
+    for name in type_files:
+        try:
+            registry.load(descriptor_pb2.FileDescriptorSet.FromString(Path(name).read_bytes()))
+        except OSError as error:
+            raise ConfigError(f"cannot read the descriptor set {name}: {error.strerror}") from error
+        except (DecodeError, RegistryError) as error:
+            raise ConfigError(f"{name} is not a usable FileDescriptorSet: {error}") from error
+    return registry

@@ -1,0 +1,28 @@
+"""Configuration of publisher_svc: the section `publisher`.
+
+Owns the options, their defaults and their help. Read by `__main__`; see `lanecast.runtime.config`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lanecast.runtime.config import option
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherConfig:
+    """What publisher_svc can be told."""
+
+    host: str = option("127.0.0.1", "Address to listen on.")
+    port: int = option(7400, "gRPC port; 0 takes a free one.")
+    data_dir: Path = option(lambda: Path(".lanecast"), "Directory of the event log.", shared=True)
+    metrics_target: str = option("", "Where metrics_svc receives OTLP, host:port; empty for nowhere.", shared=True)
+    instance: str = option("publisher-1", "Name of this process in metrics.")
+    durability: str = option("process", "What an acknowledged event survives: process (SIGKILL) or disk (power loss).")
+    retention_hours: float = option(24.0, "Age in hours after which events are deleted.")
+    retention_bytes: int = option(4 * 1024**3, "Size of the log in bytes above which the oldest events are deleted.")
+    tail_bytes: int = option(64 * 1024**2, "Bytes of the newest events that are kept in memory for readers.")
+    type_files: tuple[str, ...] = option((), "FileDescriptorSet files with further payload types, comma-separated.")
+    drain_seconds: float = option(5.0, "How long subscribers are given to go elsewhere at shutdown.")

@@ -1,0 +1,157 @@
+"""What an event must be to be accepted.
+
+Owns the checks of a single event and the load limits by lane. Called by the ingest shell for every event. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from lanecast.core.channel import check_channel
+from lanecast.core.limits import (
+    MAX_ID_BYTES,
+    MAX_KEY_BYTES,
+    MAX_PAYLOAD_BYTES,
+    MAX_SOURCE_BYTES,
+    TRACE_CONTEXT_BYTES,
+)
+from lanecast.core.priority import LANES, Priority
+from lanecast.v1.event_pb2 import Event
+from publisher_svc.core.registry import TypeRegistry, parses
+
+_INVALID_ARGUMENT, _ALREADY_EXISTS, _RESOURCE_EXHAUSTED, _ABORTED = 3, 6, 8, 10
+_LANES = {int(lane): lane for lane in LANES}
+_check_channel = lru_cache(maxsize=65_536)(check_channel)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an event is not accepted; becomes `lanecast.v1.EventError`."""
+
+    code: int
+    reason: str
+    message: str
+    retry_delay_millis: int = 0
+    """Above zero: the same event may be accepted after that time."""
+
+
+def check_event(event: Event, registry: TypeRegistry) -> Refusal | None:
+    """Return why an event cannot be accepted whatever the load, or None where it can."""
+    problem = _check_channel(event.channel)
+    if problem is not None:
+        return Refusal(_INVALID_ARGUMENT, "CHANNEL_INVALID", problem)
+    if event.priority not in _LANES:
+        message = f"lane {event.priority} is unknown: set priority to CRITICAL, HIGH, NORMAL or LOW"
+        return Refusal(_INVALID_ARGUMENT, "LANE_UNKNOWN", message)
+    return _check_sizes(event) or _check_payload(event, registry)
+
+
+def _check_sizes(event: Event) -> Refusal | None:
+    for name, text, limit in (
+        ("id", event.id, MAX_ID_BYTES),
+        ("source", event.source, MAX_SOURCE_BYTES),
+        ("conflation_key", event.conflation_key, MAX_KEY_BYTES),
+    ):
+        if len(text) > limit or (not text.isascii() and len(text.encode()) > limit):
+            reason = name.upper() + "_TOO_LONG"
+            return Refusal(_INVALID_ARGUMENT, reason, f"{name} has more than {limit} bytes: use a shorter one")
+    if len(event.trace_context) not in (0, TRACE_CONTEXT_BYTES):
+        message = f"trace_context has {len(event.trace_context)} bytes: use {TRACE_CONTEXT_BYTES}, or leave it out"
+        return Refusal(_INVALID_ARGUMENT, "TRACE_CONTEXT_INVALID", message)
+    return None
+
+
+def _check_payload(event: Event, registry: TypeRegistry) -> Refusal | None:
+    data = event.data
+    value = data.value
+    if len(value) > MAX_PAYLOAD_BYTES:
+        message = f"the payload has {len(value)} bytes: send at most {MAX_PAYLOAD_BYTES}, and a reference for more"
+        return Refusal(_INVALID_ARGUMENT, "PAYLOAD_TOO_LARGE", message)
+    message_class = registry.find(data.type_url)
+    if message_class is None:
+        name = data.type_url.rpartition("/")[2][:200]
+        message = (
+            f"type {name!r} is not registered: publish one that ListEventTypes names, or have the operator load yours"
+            if name
+            else "the event has no data: set data to a message packed into google.protobuf.Any"
+        )
+        return Refusal(_INVALID_ARGUMENT, "TYPE_UNKNOWN", message)
+    if not parses(message_class, value):
+        message = f"the payload is not a valid {message_class.DESCRIPTOR.full_name}: serialise that type, or name yours"
+        return Refusal(_INVALID_ARGUMENT, "PAYLOAD_UNPARSABLE", message)
+    return None
+
+
+def id_reused(event_id: str) -> Refusal:
+    """Return the refusal of an event whose id was used for another payload in the same channel."""
+    message = f"id {event_id!r} was used for another payload in this channel: choose a new id for a new event"
+    return Refusal(_ALREADY_EXISTS, "ID_REUSED", message)
+
+
+def not_stored(message: str) -> Refusal:
+    """Return the refusal of an event that the log could not store."""
+    return Refusal(_RESOURCE_EXHAUSTED, "LOG_UNAVAILABLE", message, retry_delay_millis=500)
+
+
+def out_of_order() -> Refusal:
+    """Return the refusal of an event behind one that was refused for now."""
+    message = "an earlier event of this channel and lane was refused for now: send that one again first"
+    return Refusal(_ABORTED, "OUT_OF_ORDER", message, retry_delay_millis=1)
+
+
+_FULL_AT = {Priority.CRITICAL: 1.0, Priority.HIGH: 0.95, Priority.NORMAL: 0.85, Priority.LOW: 0.7}
+"""Share of the queue at which a lane is refused: LOW first, CRITICAL last."""
+
+
+class LoadLimit:
+    """Bounds what waits to be stored, in events and bytes, over all lanes."""
+
+    def __init__(self, max_events: int = 50_000, max_bytes: int = 64 * 1024 * 1024) -> None:
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self.events = 0
+        self.bytes = 0
+
+    def refuse(self, lane: Priority) -> Refusal | None:
+        """Return the refusal of one more event of a lane, or None where there is room."""
+        share = _FULL_AT[lane]
+        if self.events < self._max_events * share and self.bytes < self._max_bytes * share:
+            return None
+        message = f"the service is over its limit for lane {lane.name}: send again after the delay, or more slowly"
+        return Refusal(_RESOURCE_EXHAUSTED, "OVERLOADED", message, retry_delay_millis=100)
+
+    def add(self, size: int) -> None:
+        """Count an event that begins to wait."""
+        self.events += 1
+        self.bytes += size
+
+    def remove(self, size: int) -> None:
+        """Count an event that no longer waits."""
+        self.events -= 1
+        self.bytes -= size
+
+
+class ProducerOrder:
+    """Keeps one producer's order in each channel and lane across refusals that will be retried.
+
+    After a retryable refusal, later events of the same channel and lane are refused with ABORTED until the refused one
+    comes again; otherwise a retry would arrive behind its successors.
+    """
+
+    def __init__(self) -> None:
+        self._fences: dict[tuple[str, int], str] = {}
+
+    def passes(self, event: Event) -> bool:
+        """Say whether an event may be tried now."""
+        if not self._fences:
+            return True
+        fence = self._fences.get((event.channel, event.priority))
+        return fence is None or fence == event.id
+
+    def settle(self, channel: str, lane: int, event_id: str, refusal: Refusal | None) -> None:
+        """Take note of the outcome of an event that was tried."""
+        if refusal is not None and refusal.retry_delay_millis:
+            self._fences.setdefault((channel, lane), event_id)
+        elif self._fences and self._fences.get((channel, lane)) == event_id:
+            del self._fences[channel, lane]

@@ -1,0 +1,245 @@
+"""What goes next to one subscribing stream.
+
+Owns, per stream: subscriptions with a cursor per lane, a bounded queue per lane, credit, strict priority, and the
+change between live delivery and catching up from the log. The stream shell asks `take()` for the next message, reads
+what `behind()` names and feeds it back. Pure.
+
+A subscription of a lane is LIVE (new events are queued) or behind (new events are ignored: they are in the log, and its
+cursor says where to read on). So a slow reader costs no memory beyond the bounds, and no event is skipped: whatever
+overflows a queue is read again later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from lanecast.core import wire
+from lanecast.core.priority import LANES, Priority
+
+DEFAULT_CREDIT_BYTES = 1024 * 1024
+MAX_QUEUE_BYTES = 4 * 1024 * 1024
+MAX_QUEUE_EVENTS = 8_192
+_BATCH_OVERHEAD = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Consecutive events of one channel and lane, as they come from the log."""
+
+    channel: str
+    lane: Priority
+    head: bytes
+    """`wire.batch_head` of the channel and lane."""
+    events: list[bytes]
+    last_offset: int
+    size: int
+    """Bytes of all events."""
+    replayed: bool = False
+    """True where a reader that resumed gets them from the log: they do not count in latency figures."""
+
+
+@dataclass(slots=True)
+class _Subscription:
+    """One lane of one channel."""
+
+    cursor: int
+    """Everything up to here has been queued, sent or skipped."""
+    live: bool
+    recovering: bool = False
+    """True until a subscription that began behind the head has caught up for the first time."""
+    queued: list[Group] = field(default_factory=list)
+    before_queue: int = 0
+    """The cursor from before the first queued group: where to read on if the queue is dropped."""
+
+
+@dataclass(slots=True)
+class _Lane:
+    credit: int
+    subscriptions: dict[str, _Subscription] = field(default_factory=dict)
+    ready: dict[str, _Subscription] = field(default_factory=dict)
+    """Channels with queued events, in order of their first."""
+    behind: dict[str, _Subscription] = field(default_factory=dict)
+    events: int = 0
+    bytes: int = 0
+
+
+class Downstream:
+    """The state of one subscribing stream."""
+
+    def __init__(
+        self,
+        lanes: Iterable[Priority],
+        credit: dict[Priority, int],
+        *,
+        max_message_events: int,
+        max_message_bytes: int,
+        max_queue_bytes: int = MAX_QUEUE_BYTES,
+    ) -> None:
+        wanted = frozenset(lanes) or frozenset(LANES)
+        self._lanes = {lane: _Lane(credit.get(lane, DEFAULT_CREDIT_BYTES)) for lane in LANES if lane in wanted}
+        self._max_message_events = max_message_events
+        self._max_message_bytes = max_message_bytes
+        self._max_queue_bytes = max_queue_bytes
+        self._notices: list[bytes] = []
+        self.overflows = 0
+        """How often a queue was dropped to be read from the log later."""
+
+    @property
+    def lanes(self) -> tuple[Priority, ...]:
+        """The lanes of the stream, most urgent first."""
+        return tuple(self._lanes)
+
+    @property
+    def queued_events(self) -> int:
+        """Events that wait in queues."""
+        return sum(lane.events for lane in self._lanes.values())
+
+    def add(self, channel: str, lane: Priority, cursor: int, *, live: bool) -> None:
+        """Subscribe a lane of a channel after `cursor`; one that is there keeps its place."""
+        state = self._lanes[lane]
+        if channel in state.subscriptions:
+            return
+        subscription = state.subscriptions[channel] = _Subscription(cursor, live, recovering=not live)
+        if not live:
+            state.behind[channel] = subscription
+
+    def cursor(self, channel: str, lane: Priority) -> int | None:
+        """Return the cursor of a subscription, None where there is none."""
+        subscription = self._lanes[lane].subscriptions.get(channel)
+        return None if subscription is None else subscription.cursor
+
+    def remove(self, channel: str) -> None:
+        """Unsubscribe a channel; what is queued for it is dropped."""
+        for state in self._lanes.values():
+            subscription = state.subscriptions.pop(channel, None)
+            if subscription is None:
+                continue
+            state.behind.pop(channel, None)
+            if state.ready.pop(channel, None) is not None:
+                _drop_queue(state, subscription)
+
+    def grant(self, lane: Priority, size: int) -> None:
+        """Allow more bytes in one lane."""
+        if lane in self._lanes:
+            self._lanes[lane].credit += size
+
+    def offer(self, group: Group) -> bool:
+        """Take a group of new events; return True where there is something to send now."""
+        state = self._lanes.get(group.lane)
+        subscription = state.subscriptions.get(group.channel) if state is not None else None
+        if state is None or subscription is None or not subscription.live or group.last_offset <= subscription.cursor:
+            return False
+        if state.bytes + group.size > self._max_queue_bytes or state.events >= MAX_QUEUE_EVENTS:
+            self._fall_behind(state, group.channel, subscription)
+            return True
+        self._enqueue(state, subscription, group)
+        return True
+
+    def behind(self) -> Iterator[tuple[str, Priority, int]]:
+        """Yield what to read from the log, most urgent lane first: channel, lane, cursor.
+
+        A lane without credit waits, and so does a subscription whose last page has not been sent.
+        """
+        for lane, state in self._lanes.items():
+            if state.credit > 0 and state.bytes < self._max_queue_bytes // 2:
+                for channel, subscription in list(state.behind.items()):
+                    if not subscription.queued:
+                        yield channel, lane, subscription.cursor
+
+    def feed(self, group: Group, *, after: int) -> None:
+        """Queue events that were read from the log after `after`. Ignored where the subscription has moved or gone."""
+        state = self._lanes[group.lane]
+        subscription = state.behind.get(group.channel)
+        if subscription is not None and subscription.cursor == after:
+            self._enqueue(state, subscription, group)
+
+    def skip(self, channel: str, lane: Priority, through: int) -> None:
+        """Move the cursor of a subscription that is behind over events that are gone."""
+        subscription = self._lanes[lane].behind.get(channel)
+        if subscription is not None and not subscription.queued:
+            subscription.cursor = max(subscription.cursor, through)
+
+    def go_live(self, channel: str, lane: Priority) -> None:
+        """Say that a subscription has everything up to the head: new events are queued from now on."""
+        subscription = self._lanes[lane].behind.pop(channel, None)
+        if subscription is not None:
+            subscription.live = True
+            subscription.recovering = False
+
+    def is_recovering(self, channel: str, lane: Priority) -> bool:
+        """Say whether a subscription has not caught up since it began."""
+        subscription = self._lanes[lane].subscriptions.get(channel)
+        return subscription is not None and subscription.recovering
+
+    def announce(self, notice: bytes) -> None:
+        """Send a serialised part of a `StreamEventsResponse` (added, gaps, advances) before any event that follows."""
+        self._notices.append(notice)
+
+    def take(self, now_ns: int) -> bytes | None:
+        """Return the next `StreamEventsResponse`, or None where nothing may be sent. Strict priority between lanes."""
+        parts, self._notices = self._notices, []
+        room = _Room(self._max_message_events, self._max_message_bytes)
+        for state in self._lanes.values():
+            while state.ready and state.credit > 0 and room.events > 0 and room.size > 0:
+                parts.append(_take_batch(state, room, now_ns))
+        return b"".join(parts) if parts else None
+
+    def _enqueue(self, state: _Lane, subscription: _Subscription, group: Group) -> None:
+        if not subscription.queued:
+            subscription.before_queue = subscription.cursor
+            state.ready[group.channel] = subscription
+        subscription.queued.append(group)
+        subscription.cursor = group.last_offset
+        state.events += len(group.events)
+        state.bytes += group.size
+
+    def _fall_behind(self, state: _Lane, channel: str, subscription: _Subscription) -> None:
+        self.overflows += 1
+        if state.ready.pop(channel, None) is not None:
+            _drop_queue(state, subscription)
+            subscription.cursor = subscription.before_queue
+        subscription.live = False
+        state.behind[channel] = subscription
+
+
+@dataclass(slots=True)
+class _Room:
+    """What still fits into a message."""
+
+    events: int
+    size: int
+
+
+def _drop_queue(state: _Lane, subscription: _Subscription) -> None:
+    for group in subscription.queued:
+        state.events -= len(group.events)
+        state.bytes -= group.size
+    subscription.queued.clear()
+
+
+def _take_batch(state: _Lane, room: _Room, now_ns: int) -> bytes:
+    """Take one batch of the channel that waits longest; a message has at most one of each channel and lane."""
+    channel, subscription = next(iter(state.ready.items()))
+    queued = subscription.queued
+    first = queued[0]
+    events: list[bytes] = []
+    size = taken = 0
+    for group in queued:
+        if events and (len(events) + len(group.events) > room.events or size + group.size > room.size):
+            break
+        events += group.events
+        size += group.size
+        taken += 1
+    subscription.before_queue = queued[taken - 1].last_offset
+    del queued[:taken], state.ready[channel]
+    state.events -= len(events)
+    state.bytes -= size
+    state.credit -= size + _BATCH_OVERHEAD
+    room.events -= len(events)
+    room.size -= size + _BATCH_OVERHEAD
+    if queued:  # its next batch waits for its turn, in the next message
+        state.ready[channel] = subscription
+        room.events = 0
+    data = wire.replayed_batch(first.head, events) if first.replayed else wire.batch(first.head, events, now_ns)
+    return wire.stream_batch(data)

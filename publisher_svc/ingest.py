@@ -1,0 +1,234 @@
+"""From accepted events to committed, acknowledged and dispatched ones.
+
+Owns the way of an event through publisher_svc: check, wait for its turn, commit, keep in the tail, dispatch,
+acknowledge. Called by the publish service; the only writer of the log. One task commits: express lanes first, bulk
+lanes in small slices, so that a CRITICAL event never waits for more than one small commit. Everything that arrives
+while a commit runs joins the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import uuid_utils
+
+from lanecast.core import wire
+from lanecast.core.instruments import (
+    EVENT_ACCEPTED,
+    EVENT_DUPLICATE,
+    EVENT_REJECTED,
+    QUEUE_DEPTH,
+    Instruments,
+)
+from lanecast.core.limits import BULK_BATCH_EVENTS
+from lanecast.core.priority import EXPRESS_LANES, LANES, Priority
+from lanecast.v1.event_pb2 import Event
+from publisher_svc.core import admission
+from publisher_svc.core.admission import LoadLimit, ProducerOrder, Refusal
+from publisher_svc.core.downstream import Group
+from publisher_svc.core.registry import TypeRegistry
+from publisher_svc.core.tail import Tail
+from publisher_svc.hub import Hub
+from publisher_svc.log.base import ChannelLane, Entry, EventLog, LogError
+
+log = logging.getLogger(__name__)
+
+_EXPRESS_SLICE = 256
+_MAX_HEADS = 100_000
+
+
+@dataclass(slots=True, eq=False)
+class Submission:
+    """Events that arrived together, and what became of each."""
+
+    order: ProducerOrder
+    on_done: Callable[[Submission], None]
+    size: int = 0
+    """Bytes of all serialised events."""
+    results: list[Entry | Refusal | None] = field(default_factory=list)
+    """One per event: the entry with its position, or why it was refused."""
+    open: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    entry: Entry
+    event: Event
+    submission: Submission
+    index: int
+    size: int
+
+
+class Ingest:
+    """Takes events in and sees them through; see the module's first lines."""
+
+    def __init__(
+        self,
+        event_log: EventLog,
+        registry: TypeRegistry,
+        hub: Hub,
+        tail: Tail,
+        instruments: Instruments,
+        limit: LoadLimit,
+    ) -> None:
+        self._log = event_log
+        self._registry = registry
+        self._hub = hub
+        self._tail = tail
+        self._limit = limit
+        self._express: deque[_Waiting] = deque()
+        self._bulk: deque[_Waiting] = deque()
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._task: asyncio.Task[None] | None = None
+        self._heads: dict[ChannelLane, bytes] = {}
+        self._accepted = {lane: instruments.counter(EVENT_ACCEPTED, lane=lane.name) for lane in LANES}
+        self._duplicate = {lane: instruments.counter(EVENT_DUPLICATE, lane=lane.name) for lane in LANES}
+        self._rejected = _RejectionCounters(instruments)
+        instruments.gauge(QUEUE_DEPTH, lambda: float(limit.events), queue="ingest")
+
+    def start(self) -> None:
+        """Begin to commit."""
+        self._task = asyncio.create_task(self._run(), name="ingest")
+
+    async def drain(self) -> None:
+        """Return once everything submitted has been answered, and stop. Nothing may be submitted afterwards."""
+        await self._idle.wait()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    def submit(
+        self, events: Sequence[Event], source: str, order: ProducerOrder, on_done: Callable[[Submission], None]
+    ) -> Submission:
+        """Check events and queue them for the log; `on_done` is called once each has its result, possibly at once."""
+        accept_ns = time.time_ns()
+        submission = Submission(order, on_done, results=[None] * len(events))
+        for index, event in enumerate(events):
+            refusal = self._refuse(event, order)
+            if refusal is not None:
+                submission.results[index] = refusal
+                order.settle(event.channel, event.priority, event.id, refusal)
+                self._rejected.add(event.priority, refusal.reason)
+                continue
+            self._queue(event, source, accept_ns, submission, index)
+        if submission.open:
+            self._idle.clear()
+            self._wake.set()
+        else:
+            on_done(submission)
+        return submission
+
+    def _refuse(self, event: Event, order: ProducerOrder) -> Refusal | None:
+        refusal = admission.check_event(event, self._registry)
+        if refusal is not None:
+            return refusal
+        if not order.passes(event):
+            return admission.out_of_order()
+        return self._limit.refuse(Priority(event.priority))
+
+    def _queue(self, event: Event, source: str, accept_ns: int, submission: Submission, index: int) -> None:
+        if not event.id:
+            event.id = str(uuid_utils.uuid7())
+        if source and not event.source:
+            event.source = source
+        data = event.SerializeToString()
+        lane = Priority(event.priority)
+        entry = Entry(event.channel, lane, event.id, data, accept_ns)
+        waiting = _Waiting(entry, event, submission, index, len(data))
+        (self._express if lane in EXPRESS_LANES else self._bulk).append(waiting)
+        self._limit.add(waiting.size)
+        submission.open += 1
+        submission.size += waiting.size
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._express or self._bulk:
+                queue, most = (self._express, _EXPRESS_SLICE) if self._express else (self._bulk, BULK_BATCH_EVENTS)
+                batch = [queue.popleft() for _ in range(min(most, len(queue)))]
+                await self._commit(batch)
+                await asyncio.sleep(0)  # an express event that has arrived meanwhile goes next
+            self._idle.set()
+
+    async def _commit(self, batch: list[_Waiting]) -> None:
+        try:
+            await self._log.append([waiting.entry for waiting in batch])
+            self._dispatch(batch)
+            await self._log.sync()
+        except LogError as error:
+            log.error("events were refused: %s", error)  # noqa: TRY400 - the cause is in the text
+            refusal = admission.not_stored(str(error))
+            for waiting in batch:
+                self._settle(waiting, refusal)
+            return
+        for waiting in batch:
+            self._settle(waiting, await self._check_reuse(waiting) if waiting.entry.duplicate else None)
+
+    def _dispatch(self, batch: list[_Waiting]) -> None:
+        """Keep new events in the tail and offer them to subscribers, grouped by channel and lane in log order."""
+        stored = wire.event_store_time(time.time_ns())
+        wanted: dict[ChannelLane, list[Entry]] = {}
+        for waiting in batch:
+            entry = waiting.entry
+            if entry.duplicate:
+                continue
+            key = (entry.channel, entry.lane)
+            self._tail.add(key, entry.offset, entry.prev_offset, entry.data)
+            if self._hub.wants(entry.channel):
+                wanted.setdefault(key, []).append(entry)
+        self._hub.dispatch(self._group(key, entries, stored) for key, entries in wanted.items())
+
+    def _group(self, key: ChannelLane, entries: list[Entry], stored: bytes) -> Group:
+        events = [entry.data + stored for entry in entries]
+        return Group(key[0], key[1], self.batch_head(key), events, entries[-1].offset, sum(map(len, events)))
+
+    def batch_head(self, key: ChannelLane) -> bytes:
+        """Return `wire.batch_head` of a channel and lane."""
+        head = self._heads.get(key)
+        if head is None:
+            if len(self._heads) >= _MAX_HEADS:
+                self._heads.clear()
+            head = self._heads[key] = wire.batch_head(key[0], key[1], self._log.lineage.current)
+        return head
+
+    async def _check_reuse(self, waiting: _Waiting) -> Refusal | None:
+        """Tell a retry from an id that was used for another payload."""
+        first = await self._log.get(waiting.entry.offset)
+        if first is None or Event.FromString(first.data).data == waiting.event.data:
+            return None
+        return admission.id_reused(waiting.event.id)
+
+    def _settle(self, waiting: _Waiting, refusal: Refusal | None) -> None:
+        entry, submission = waiting.entry, waiting.submission
+        self._limit.remove(waiting.size)
+        submission.order.settle(entry.channel, entry.lane, entry.event_id, refusal)
+        submission.results[waiting.index] = entry if refusal is None else refusal
+        if refusal is not None:
+            self._rejected.add(entry.lane, refusal.reason)
+        elif entry.duplicate:
+            self._duplicate[entry.lane].add()
+        else:
+            self._accepted[entry.lane].add()
+        submission.open -= 1
+        if not submission.open:
+            submission.on_done(submission)
+
+
+class _RejectionCounters:
+    """Counts refusals by lane and reason; the lane of an event that names none is `unknown`."""
+
+    def __init__(self, instruments: Instruments) -> None:
+        self._instruments = instruments
+
+    def add(self, lane: int, reason: str) -> None:
+        name = Priority(lane).name if lane in set(LANES) else "unknown"
+        self._instruments.counter(EVENT_REJECTED, lane=name, reason=reason).add()

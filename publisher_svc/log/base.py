@@ -1,0 +1,124 @@
+"""The interface of an event log.
+
+Owns what the rest of publisher_svc may ask of a log: append, read, heads, lineage. Implementations are in this folder
+and pass one conformance suite; callers never import them, except `app`, which chooses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from lanecast.core.position import Lineage
+from lanecast.core.priority import Priority
+from lanecast.errors import LanecastError
+
+ChannelLane = tuple[str, Priority]
+"""A channel and one of its lanes: the unit of order."""
+
+
+class LogError(LanecastError):
+    """The log could not store or read; nothing of the failed batch is in it."""
+
+
+class LogFullError(LogError):
+    """There is no room to store: the disk or the quota is full. Reads go on."""
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """An event on its way into the log. The last four fields are set by a successful `append`."""
+
+    channel: str
+    lane: Priority
+    event_id: str
+    data: bytes
+    """The serialised event; with its position appended once it is stored."""
+    accept_ns: int
+    """When the event came off the wire, nanoseconds since the Unix epoch."""
+    offset: int = 0
+    prev_offset: int = 0
+    duplicate: bool = False
+    """True: an event with this id was there already, at `offset`; nothing was stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event as the log returns it."""
+
+    offset: int
+    prev_offset: int
+    data: bytes
+    """The serialised event with its position."""
+
+
+@dataclass(slots=True)
+class Page:
+    """Consecutive events of one channel and lane.
+
+    Where `events[0].prev_offset` (or, without events, `covered_through`) shows that something between the asked-for
+    offset and the page is gone, `missing_through` is its last possible offset.
+    """
+
+    events: list[StoredEvent] = field(default_factory=list)
+    covered_through: int = 0
+    """Every event of the channel and lane up to here is in this page or an earlier one, or gone."""
+    missing_through: int | None = None
+    """Set where retention removed events above the asked-for offset: the last offset that may be missing."""
+    more: bool = False
+    """True where the limit cut the page short."""
+
+
+class EventLog(Protocol):
+    """Stores events and gives them positions.
+
+    Offsets grow through the whole log, from 1. All methods are called from one event loop.
+    """
+
+    @property
+    def lineage(self) -> Lineage:
+        """The epochs, oldest first."""
+
+    @property
+    def end_offset(self) -> int:
+        """The greatest offset that was ever issued; 0 where none was."""
+
+    @property
+    def first_offset(self) -> int:
+        """The smallest offset that retention may have left."""
+
+    def head(self, key: ChannelLane) -> int:
+        """Return the offset of the newest event of a channel and lane, gone or not; 0 where there was none."""
+
+    def heads(self) -> dict[ChannelLane, int]:
+        """Return all heads, for operators."""
+
+    async def append(self, entries: list[Entry]) -> None:
+        """Store entries in order, and set their positions. Afterwards they survive SIGKILL of this process.
+
+        An entry whose id is known in its channel is marked as a duplicate, with the first copy's position. Calls must
+        not overlap.
+
+        Raises:
+            LogFullError: no room.
+            LogError: nothing of the batch was stored.
+        """
+
+    async def sync(self) -> None:
+        """Return once everything appended so far survives what the configured durability names.
+
+        Raises:
+            LogError: the storage failed; the process must end rather than acknowledge.
+        """
+
+    async def read(self, key: ChannelLane, after: int, limit: int) -> Page:
+        """Read up to `limit` events of a channel and lane with offsets above `after`."""
+
+    async def floor_of_last(self, key: ChannelLane, count: int) -> int:
+        """Return the offset to read after in order to get the last `count` events that are left."""
+
+    async def get(self, offset: int) -> StoredEvent | None:
+        """Return one event, or None where it is gone."""
+
+    async def close(self) -> None:
+        """Make everything durable and release it. Idempotent."""

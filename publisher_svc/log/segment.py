@@ -1,0 +1,218 @@
+"""One file of the embedded log: a run of consecutive offsets in an SQLite database in WAL mode.
+
+Owns the SQL and nothing of what offsets mean. Used by `sqlite` only.
+
+A segment is written by one connection and never checkpointed while it is written: a commit is then an append to the
+write-ahead log without fsync, tens of microseconds, and nothing ever stalls it. When it is full the log goes on in a
+new file, and the old one is checkpointed and closed by a background thread. Retention deletes whole files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import apsw
+
+from lanecast.core.priority import Priority
+from publisher_svc.log.base import ChannelLane, Entry, LogError, LogFullError, StoredEvent
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS lane (id INTEGER PRIMARY KEY, channel TEXT NOT NULL, lane INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS event (
+    position INTEGER PRIMARY KEY, lane INTEGER NOT NULL, previous INTEGER NOT NULL, time INTEGER NOT NULL,
+    data BLOB NOT NULL
+);
+"""
+_INSERT = "INSERT INTO event VALUES (?, ?, ?, ?, ?)"
+_SUFFIX = ".sqlite"
+
+
+def path_of(folder: Path, first_offset: int) -> Path:
+    """Return the file of the segment that begins at an offset; names sort by offset."""
+    return folder / f"{first_offset:020d}{_SUFFIX}"
+
+
+def first_offsets(folder: Path) -> list[int]:
+    """Return where the segments in a folder begin, ascending."""
+    return sorted(int(path.name.removesuffix(_SUFFIX)) for path in folder.glob(f"[0-9]*{_SUFFIX}"))
+
+
+def remove(folder: Path, first_offset: int) -> None:
+    """Delete a segment that is closed."""
+    path = path_of(folder, first_offset)
+    for suffix in ("-wal", "-shm", ""):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+def size_of(folder: Path, first_offset: int) -> int:
+    """Return the bytes a segment takes on disk."""
+    path = path_of(folder, first_offset)
+    return sum(file.stat().st_size for file in (path, Path(f"{path}-wal")) if file.exists())
+
+
+class SegmentWriter:
+    """The writing end of the newest segment. Used from the event loop's thread only."""
+
+    def __init__(self, folder: Path, first_offset: int) -> None:
+        self.first_offset = first_offset
+        self.path = path_of(folder, first_offset)
+        self.wal_pages = 0
+        """Pages in the write-ahead log: what a restart has to scan, and a measure of how full the segment is."""
+        self._connection = _connect(self.path)
+        for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL", "PRAGMA wal_autocheckpoint=0"):
+            self._connection.execute(statement).fetchall()
+        self._connection.execute(_SCHEMA)
+        self._connection.set_wal_hook(self._on_commit)
+        rows = self._connection.execute("SELECT id, channel, lane FROM lane")
+        self._lanes: dict[ChannelLane, int] = {(channel, Priority(lane)): number for number, channel, lane in rows}
+        self._wal_descriptor: int | None = None
+
+    def insert(self, entries: Iterable[Entry]) -> None:
+        """Store entries in one transaction.
+
+        Raises:
+            LogFullError: no room. LogError: any other failure. Nothing of the batch is stored in either case.
+        """
+        connection = self._connection
+        added: list[ChannelLane] = []
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            rows = [
+                (
+                    entry.offset,
+                    self._lane_id((entry.channel, entry.lane), added),
+                    entry.prev_offset,
+                    entry.accept_ns,
+                    entry.data,
+                )
+                for entry in entries
+            ]
+            connection.executemany(_INSERT, rows)
+            connection.execute("COMMIT")
+        except apsw.Error as error:
+            for key in added:
+                del self._lanes[key]
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if isinstance(error, apsw.FullError):
+                raise LogFullError(f"no room for events in {self.path.parent}: free disk space") from error
+            raise LogError(f"cannot store events in {self.path}: {error}") from error
+
+    def sync(self) -> None:
+        """Flush the write-ahead log to the disk; may run in another thread than `insert`.
+
+        Raises:
+            LogError: the disk failed.
+        """
+        try:
+            if self._wal_descriptor is None:
+                self._wal_descriptor = os.open(f"{self.path}-wal", os.O_RDWR)
+                _sync_folder(self.path.parent)
+            os.fdatasync(self._wal_descriptor)
+        except OSError as error:
+            raise LogError(f"cannot make {self.path} durable: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Checkpoint everything into the database file, durably, and close. Slow: not for the event loop's thread."""
+        self._connection.set_wal_hook(None)
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self._connection.close()
+        if self._wal_descriptor is not None:
+            os.close(self._wal_descriptor)
+            self._wal_descriptor = None
+
+    def _lane_id(self, key: ChannelLane, added: list[ChannelLane]) -> int:
+        number = self._lanes.get(key)
+        if number is None:
+            number = len(self._lanes) + 1
+            self._connection.execute("INSERT INTO lane VALUES (?, ?, ?)", (number, key[0], int(key[1])))
+            self._lanes[key] = number
+            added.append(key)
+        return number
+
+    def _on_commit(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
+        self.wal_pages = pages
+        return apsw.SQLITE_OK
+
+
+class SegmentReader:
+    """The reading end of a segment: a connection of its own, which does not disturb commits. Used in one thread."""
+
+    def __init__(self, folder: Path, first_offset: int) -> None:
+        self.first_offset = first_offset
+        self._connection = _connect(path_of(folder, first_offset))
+        self._lanes: dict[ChannelLane, int] = {}
+
+    def get(self, offset: int) -> StoredEvent | None:
+        """Return the event at an offset."""
+        row = self._connection.execute("SELECT previous, data FROM event WHERE position = ?", (offset,)).fetchone()
+        return None if row is None else StoredEvent(offset, row[0], row[1])
+
+    def scan(self, key: ChannelLane, after: int, limit: int) -> list[StoredEvent]:
+        """Return up to `limit` events of a channel and lane above an offset, by going through the segment."""
+        number = self._lane_id(key)
+        if number is None:
+            return []
+        query = "SELECT position, previous, data FROM event WHERE position > ? AND lane = ? ORDER BY position LIMIT ?"
+        return [StoredEvent(*row) for row in self._connection.execute(query, (after, number, limit))]
+
+    def last_offset(self) -> int:
+        """Return the greatest offset; one below the first where the segment is empty."""
+        row = self._connection.execute("SELECT max(position) FROM event").fetchone()
+        return self.first_offset - 1 if row is None or row[0] is None else int(row[0])
+
+    def heads(self, after: int) -> dict[ChannelLane, int]:
+        """Return the greatest offset of each channel and lane that has events above an offset."""
+        query = (
+            "SELECT lane.channel, lane.lane, max(event.position) FROM event JOIN lane ON lane.id = event.lane"
+            " WHERE event.position > ? GROUP BY event.lane"
+        )
+        return {
+            (channel, Priority(lane)): offset for channel, lane, offset in self._connection.execute(query, (after,))
+        }
+
+    def since(self, time_ns: int) -> Iterable[tuple[str, int, int, bytes]]:
+        """Yield (channel, offset, time, data) of all events accepted at or after a time, by going through all."""
+        query = (
+            "SELECT lane.channel, event.position, event.time, event.data FROM event JOIN lane ON lane.id = event.lane"
+            " WHERE event.time >= ? ORDER BY event.position"
+        )
+        return self._connection.execute(query, (time_ns,))
+
+    def newest_time(self) -> int:
+        """Return the accept time of the newest event, 0 where the segment is empty."""
+        row = self._connection.execute("SELECT time FROM event ORDER BY position DESC LIMIT 1").fetchone()
+        return 0 if row is None else int(row[0])
+
+    def close(self) -> None:
+        """Release the connection."""
+        self._connection.close()
+
+    def _lane_id(self, key: ChannelLane) -> int | None:
+        number = self._lanes.get(key)
+        if number is None:
+            query = "SELECT id FROM lane WHERE channel = ? AND lane = ?"
+            row = self._connection.execute(query, (key[0], int(key[1]))).fetchone()
+            if row is None:
+                return None
+            number = self._lanes[key] = int(row[0])
+        return number
+
+
+def _connect(path: Path) -> apsw.Connection:
+    try:
+        connection = apsw.Connection(str(path))
+        connection.set_busy_timeout(5_000)
+        return connection
+    except apsw.Error as error:
+        raise LogError(f"cannot open {path}: {error}") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,192 @@
+"""PublishEvents and PublishEventStream.
+
+Owns the conversation with publishing SDKs: opening, credit, acknowledgements, closing. Called by the gRPC server; hands
+events to `ingest` and knows nothing of the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from lanecast.core.limits import (
+    DEDUP_WINDOW_SECONDS,
+    MAX_EVENTS_PER_MESSAGE,
+    MAX_PAYLOAD_BYTES,
+    PUBLISH_CREDIT_BYTES,
+)
+from lanecast.errors import StatusError
+from lanecast.runtime import status
+from lanecast.v1 import publisher_pb2 as pb
+from lanecast.v1.event_pb2 import EventError
+from publisher_svc.core.admission import ProducerOrder, Refusal
+from publisher_svc.ingest import Ingest, Submission
+from publisher_svc.log.base import Entry
+
+_OPENING = "the first message of the stream must be `open`: send PublishEventStreamRequest.open, then `publish`"
+
+
+class PublishService:
+    """The publishing half of `lanecast.v1.PublisherService`."""
+
+    def __init__(self, ingest: Ingest, epoch: str) -> None:
+        self._ingest = ingest
+        self._epoch = epoch
+        self._sessions: set[_PublishSession] = set()
+
+    async def publish_events(self, request: pb.PublishEventsRequest) -> pb.PublishEventsResponse:
+        """Answer PublishEvents."""
+        _check_count(len(request.events))
+        done: asyncio.Future[Submission] = asyncio.get_running_loop().create_future()
+
+        def on_done(made: Submission) -> None:
+            if not done.done():  # the caller may have gone away
+                done.set_result(made)
+
+        self._ingest.submit(request.events, "", ProducerOrder(), on_done)
+        submission = await done
+        return pb.PublishEventsResponse(epoch=self._epoch, results=_results(submission.results))
+
+    async def publish_event_stream(self, requests: AsyncIterator[pb.PublishEventStreamRequest], context: Any) -> None:
+        """Answer PublishEventStream."""
+        source = await _opening(requests)
+        session = _PublishSession(self._ingest, self._epoch, source, context)
+        self._sessions.add(session)
+        try:
+            await session.run(requests)
+        finally:
+            self._sessions.discard(session)
+
+    def announce_drain(self, grace_millis: int) -> None:
+        """Tell all publishing SDKs to go elsewhere."""
+        for session in self._sessions:
+            session.announce_drain(grace_millis)
+
+
+class _PublishSession:
+    """One publishing stream: reads events, writes acknowledgements as submissions complete."""
+
+    def __init__(self, ingest: Ingest, epoch: str, source: str, context: Any) -> None:
+        self._ingest = ingest
+        self._epoch = epoch
+        self._source = source
+        self._context = context
+        self._order = ProducerOrder()
+        self._answers: deque[pb.PublishEventStreamResponse] = deque()
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._unanswered = 0
+        self._open = 0
+        self._ended = False
+
+    async def run(self, requests: AsyncIterator[pb.PublishEventStreamRequest]) -> None:
+        """Serve the stream until the client closes it or goes away; everything submitted is answered first."""
+        opened = pb.PublishOpened(
+            epoch=self._epoch,
+            credit_bytes=PUBLISH_CREDIT_BYTES,
+            max_events=MAX_EVENTS_PER_MESSAGE,
+            max_payload_bytes=MAX_PAYLOAD_BYTES,
+            dedup_window_seconds=DEDUP_WINDOW_SECONDS,
+        )
+        self._answer(pb.PublishEventStreamResponse(opened=opened))
+        writer = asyncio.create_task(self._write(), name="publish-answers")
+        try:
+            closing = await self._read(requests)
+            self._ended = True
+            self._wake.set()
+            await writer
+            if closing:
+                await self._context.write(pb.PublishEventStreamResponse(closed=pb.PublishClosed()))
+        finally:
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
+
+    def announce_drain(self, grace_millis: int) -> None:
+        """Tell the SDK to go elsewhere."""
+        self._answer(pb.PublishEventStreamResponse(drain=pb.DrainNotice(grace_millis=grace_millis)))
+
+    async def _read(self, requests: AsyncIterator[pb.PublishEventStreamRequest]) -> bool:
+        """Submit what comes; return True where the client said `close`."""
+        async for request in requests:
+            kind = request.WhichOneof("request")
+            if kind == "close":
+                return True
+            if kind != "publish":
+                raise StatusError(
+                    status.FAILED_PRECONDITION, "STREAM_ORDER", "the stream is open: send `publish` or `close`"
+                )
+            _check_count(len(request.publish.events))
+            self._submit(request.publish)
+            await self._room.wait()
+        return False
+
+    def _submit(self, message: pb.PublishMessage) -> None:
+        first = message.first_sequence
+        self._open += 1
+        submission = self._ingest.submit(
+            message.events, self._source, self._order, lambda made: self._on_done(first, made)
+        )
+        if submission.open:
+            self._unanswered += submission.size
+            if self._unanswered > PUBLISH_CREDIT_BYTES:  # the client ignores its credit: leave the rest on the wire
+                self._room.clear()
+
+    def _on_done(self, first_sequence: int, submission: Submission) -> None:
+        self._open -= 1
+        acks = pb.PublishAcks(epoch=self._epoch, first_sequence=first_sequence, results=_results(submission.results))
+        self._unanswered = max(0, self._unanswered - submission.size)
+        if self._unanswered <= PUBLISH_CREDIT_BYTES:
+            self._room.set()
+        self._answer(pb.PublishEventStreamResponse(acks=acks))
+
+    def _answer(self, response: pb.PublishEventStreamResponse) -> None:
+        self._answers.append(response)
+        self._wake.set()
+
+    async def _write(self) -> None:
+        while True:
+            while self._answers:
+                await self._context.write(self._answers.popleft())
+            if self._ended and not self._open:
+                return
+            self._wake.clear()
+            await self._wake.wait()
+
+
+async def _opening(requests: AsyncIterator[pb.PublishEventStreamRequest]) -> str:
+    """Return the source named by the opening message."""
+    async for request in requests:
+        if request.WhichOneof("request") != "open":
+            break
+        return request.open.source
+    raise StatusError(status.FAILED_PRECONDITION, "STREAM_NOT_OPENED", _OPENING)
+
+
+def _check_count(count: int) -> None:
+    if not 1 <= count <= MAX_EVENTS_PER_MESSAGE:
+        raise StatusError(
+            status.INVALID_ARGUMENT,
+            "EVENT_COUNT",
+            f"the message has {count} events: send 1 to {MAX_EVENTS_PER_MESSAGE}",
+            field="events",
+        )
+
+
+def _results(results: Sequence[Entry | Refusal | None]) -> list[pb.PublishResult]:
+    return [_result(result) for result in results]
+
+
+def _result(result: Entry | Refusal | None) -> pb.PublishResult:
+    if isinstance(result, Entry):
+        return pb.PublishResult(offset=result.offset, duplicate=result.duplicate)
+    assert result is not None, "a submission is answered only when each event has its result"
+    error = EventError(
+        code=result.code,
+        reason=result.reason,
+        message=result.message,
+        retry_delay_millis=result.retry_delay_millis,
+    )
+    return pb.PublishResult(error=error)

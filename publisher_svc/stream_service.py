@@ -1,0 +1,276 @@
+"""StreamEvents: delivery to gateways and backend subscribers.
+
+Owns one pump per stream that writes whatever its `Downstream` says goes next, as soon as the stream can take it; what
+arrives while a write is in flight joins the next message. Called by the gRPC server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from lanecast.core.channel import check_channel
+from lanecast.core.limits import BULK_BATCH_BYTES, BULK_BATCH_EVENTS
+from lanecast.core.position import Position
+from lanecast.core.priority import EXPRESS_LANES, LANES, Priority
+from lanecast.errors import StatusError
+from lanecast.runtime import status
+from lanecast.v1 import publisher_pb2 as pb
+from lanecast.v1.event_pb2 import EventError, LanePosition
+from publisher_svc.core.downstream import Downstream, Group
+from publisher_svc.hub import Hub
+from publisher_svc.ingest import Ingest
+from publisher_svc.log.base import LogError
+from publisher_svc.reading import Beginning, LogReader
+
+log = logging.getLogger(__name__)
+
+_MAX_LAST_N = 1_000
+_MAX_CHANNELS_PER_MESSAGE = 1_000
+_PAGE = 256
+_EXPRESS_MESSAGE_EVENTS = 256
+_EXPRESS_MESSAGE_BYTES = 256 * 1024
+_MAX_CREDIT_BYTES = 64 * 1024 * 1024
+_READ_RETRY_SECONDS = 0.5
+
+
+class StreamService:
+    """The delivering half of `lanecast.v1.PublisherService`."""
+
+    def __init__(self, hub: Hub, reader: LogReader, ingest: Ingest, types_version: str) -> None:
+        self._hub = hub
+        self._reader = reader
+        self._ingest = ingest
+        self._types_version = types_version
+        self._streams: set[_Stream] = set()
+
+    async def stream_events(self, requests: AsyncIterator[pb.StreamEventsRequest], context: Any) -> None:
+        """Answer StreamEvents."""
+        opening = await _opening(requests)
+        stream = _Stream(self._hub, self._reader, self._ingest, opening, context)
+        opened = pb.StreamOpened(epoch=self._reader.epoch, types_version=self._types_version)
+        stream.announce(pb.StreamEventsResponse(opened=opened))
+        self._streams.add(stream)
+        try:
+            await stream.run(requests)
+        finally:
+            self._streams.discard(stream)
+            stream.close()
+
+    def announce_drain(self, grace_millis: int) -> None:
+        """Tell all subscribers to go elsewhere."""
+        for stream in self._streams:
+            stream.announce(pb.StreamEventsResponse(drain=pb.DrainNotice(grace_millis=grace_millis)))
+
+    @property
+    def queued_events(self) -> int:
+        """Events that wait for a subscriber, over all streams."""
+        return sum(stream.queued_events for stream in self._streams)
+
+
+class _Stream:
+    """One subscribing stream."""
+
+    def __init__(self, hub: Hub, reader: LogReader, ingest: Ingest, opening: pb.StreamOpen, context: Any) -> None:
+        lanes = _lanes(opening.lanes)
+        bulk = any(lane not in EXPRESS_LANES for lane in lanes)
+        self._downstream = Downstream(
+            lanes,
+            _credit(opening.credit),
+            max_message_events=BULK_BATCH_EVENTS if bulk else _EXPRESS_MESSAGE_EVENTS,
+            max_message_bytes=BULK_BATCH_BYTES if bulk else _EXPRESS_MESSAGE_BYTES,
+        )
+        self._hub = hub
+        self._reader = reader
+        self._ingest = ingest
+        self._context = context
+        self._channels: set[str] = set()
+        self._wake = asyncio.Event()
+
+    @property
+    def queued_events(self) -> int:
+        """Events that wait for this subscriber."""
+        return self._downstream.queued_events
+
+    async def run(self, requests: AsyncIterator[pb.StreamEventsRequest]) -> None:
+        """Serve the stream until the subscriber closes it or goes away."""
+        pump = asyncio.create_task(self._pump(), name="stream-pump")
+        reading = asyncio.create_task(self._serve(requests), name="stream-requests")
+        try:
+            done, _ = await asyncio.wait({pump, reading}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in (pump, reading):
+                task.cancel()
+            await asyncio.gather(pump, reading, return_exceptions=True)
+
+    def offer(self, group: Group) -> None:
+        """Take new events; see `hub.Receiver`."""
+        if self._downstream.offer(group):
+            self._wake.set()
+
+    def announce(self, response: pb.StreamEventsResponse) -> None:
+        """Send something before any event that follows."""
+        self._downstream.announce(response.SerializeToString())
+        self._wake.set()
+
+    def close(self) -> None:
+        """Leave all channels."""
+        for channel in self._channels:
+            self._hub.leave(channel, self)
+        self._channels.clear()
+
+    async def _serve(self, requests: AsyncIterator[pb.StreamEventsRequest]) -> None:
+        async for request in requests:
+            kind = request.WhichOneof("request")
+            if kind == "add":
+                await self._add(request.add.channels)
+            elif kind == "remove":
+                self._remove(request.remove.channels)
+            elif kind == "credit":
+                for lane, size in _credit(request.credit.lanes).items():
+                    self._downstream.grant(lane, size)
+                self._wake.set()
+            else:
+                raise StatusError(
+                    status.FAILED_PRECONDITION, "STREAM_ORDER", "the stream is open: send `add`, `remove` or `credit`"
+                )
+
+    # Channels
+
+    async def _add(self, channels: Sequence[pb.ChannelStart]) -> None:
+        if len(channels) > _MAX_CHANNELS_PER_MESSAGE:
+            message = f"`add` names {len(channels)} channels: name at most {_MAX_CHANNELS_PER_MESSAGE} in a message"
+            raise StatusError(status.INVALID_ARGUMENT, "CHANNEL_COUNT", message, field="add.channels")
+        for start in channels:
+            error = _check_start(start)
+            if error is not None:
+                added = pb.ChannelAdded(channel=start.channel, error=error)
+                self.announce(pb.StreamEventsResponse(added=[added]))
+            else:
+                await self._add_channel(start)
+
+    async def _add_channel(self, start: pb.ChannelStart) -> None:
+        channel = start.channel
+        beginnings = {lane: await self._beginning(start, lane) for lane in self._downstream.lanes}
+        # From here on nothing waits: what is published next is either above these cursors or will be read from the log.
+        for lane, beginning in beginnings.items():
+            live = self._reader.head((channel, lane)) <= beginning.cursor
+            self._downstream.add(channel, lane, beginning.cursor, live=live)
+        self._channels.add(channel)
+        self._hub.join(channel, self)
+        positions = [
+            LanePosition(lane=lane.wire_value, epoch=self._reader.epoch, offset=beginning.cursor)
+            for lane, beginning in beginnings.items()
+        ]
+        gaps = [beginning.gap for beginning in beginnings.values() if beginning.gap is not None]
+        added = pb.ChannelAdded(channel=channel, positions=positions)
+        self.announce(pb.StreamEventsResponse(added=[added], gaps=gaps))
+
+    async def _beginning(self, start: pb.ChannelStart, lane: Priority) -> Beginning:
+        key = (start.channel, lane)
+        present = self._downstream.cursor(*key)
+        if present is not None:
+            return Beginning(present)
+        for position in start.positions:
+            if position.lane == lane.wire_value:
+                return self._reader.resume(key, Position(position.epoch, position.offset))
+        if start.start == pb.START_EARLIEST:
+            return Beginning(await self._reader.floor(key))
+        if start.start == pb.START_LAST_N:
+            return Beginning(await self._reader.floor_of_last(key, start.last_n))
+        return Beginning(self._reader.end_offset)
+
+    def _remove(self, channels: Sequence[str]) -> None:
+        for channel in channels:
+            if channel in self._channels:
+                self._channels.discard(channel)
+                self._hub.leave(channel, self)
+                self._downstream.remove(channel)
+
+    # Delivery
+
+    async def _pump(self) -> None:
+        while True:
+            message = self._downstream.take(time.time_ns())
+            if message is not None:
+                await self._context.write(message)
+                continue
+            if await self._catch_up():
+                continue
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def _catch_up(self) -> bool:
+        """Read on for the most urgent subscription that is behind; say whether there was one."""
+        for channel, lane, cursor in self._downstream.behind():
+            try:
+                await self._read_on(channel, lane, cursor)
+            except LogError as error:
+                log.error("a subscriber cannot be served from the log: %s", error)  # noqa: TRY400 - the cause is in it
+                await asyncio.sleep(_READ_RETRY_SECONDS)
+            return True
+        return False
+
+    async def _read_on(self, channel: str, lane: Priority, cursor: int) -> None:
+        key = (channel, lane)
+        reading = self._reader.read_nowait(key, cursor, _PAGE)
+        joined = reading is not None and not reading.more
+        if reading is None:
+            reading = await self._reader.read(key, cursor, _PAGE)
+        if reading.missing_through is not None and reading.missing_through > cursor:
+            gap = self._reader.gap(key, cursor, reading.missing_through)
+            self._downstream.announce(pb.StreamEventsResponse(gaps=[gap]).SerializeToString())
+            self._downstream.skip(channel, lane, reading.missing_through)
+            cursor = reading.missing_through
+        if reading.events:
+            size = sum(map(len, reading.events))
+            replayed = self._downstream.is_recovering(channel, lane)
+            head = self._ingest.batch_head(key)
+            group = Group(channel, lane, head, reading.events, reading.last_offset, size, replayed)
+            self._downstream.feed(group, after=cursor)
+        if joined:  # read in memory, in this very step: nothing can have been published in between
+            self._downstream.go_live(channel, lane)
+
+
+async def _opening(requests: AsyncIterator[pb.StreamEventsRequest]) -> pb.StreamOpen:
+    async for request in requests:
+        if request.WhichOneof("request") != "open":
+            break
+        return request.open
+    raise StatusError(
+        status.FAILED_PRECONDITION,
+        "STREAM_NOT_OPENED",
+        "the first message of the stream must be `open`: send StreamEventsRequest.open, then `add`",
+    )
+
+
+def _lanes(numbers: Sequence[int]) -> tuple[Priority, ...]:
+    try:
+        return tuple(Priority(number) for number in numbers) or LANES
+    except ValueError:
+        message = f"`open.lanes` has an unknown lane: use {', '.join(lane.wire_name for lane in LANES)}"
+        raise StatusError(status.INVALID_ARGUMENT, "LANE_UNKNOWN", message, field="open.lanes") from None
+
+
+def _credit(lanes: Sequence[pb.LaneCredit]) -> dict[Priority, int]:
+    known = {lane.wire_value: lane for lane in LANES}
+    return {known[item.lane]: min(item.bytes, _MAX_CREDIT_BYTES) for item in lanes if item.lane in known}
+
+
+def _check_start(start: pb.ChannelStart) -> EventError | None:
+    problem = check_channel(start.channel)
+    if problem is not None:
+        return EventError(code=status.INVALID_ARGUMENT, reason="CHANNEL_INVALID", message=problem)
+    if start.start == pb.START_LAST_N and not 1 <= start.last_n <= _MAX_LAST_N:
+        message = f"last_n is {start.last_n}: use 1 to {_MAX_LAST_N}"
+        return EventError(code=status.INVALID_ARGUMENT, reason="LAST_N_INVALID", message=message)
+    lanes = [position.lane for position in start.positions]
+    if len(set(lanes)) != len(lanes):
+        message = "positions name a lane twice: give at most one position per lane"
+        return EventError(code=status.INVALID_ARGUMENT, reason="POSITION_INVALID", message=message)
+    return None
