@@ -48,8 +48,7 @@ def run(name: str, build: Callable[[], Service]) -> int:
     """Run a service until it is told to stop; return the exit code."""
     configure_logs(name)
     try:
-        service = build()
-        return _run_loop(name, service)
+        return _run_loop(name, build)
     except ConfigError as error:
         sys.stderr.write(f"{name}: {error}\n")
         return exit_codes.USAGE
@@ -58,19 +57,20 @@ def run(name: str, build: Callable[[], Service]) -> int:
         return exit_codes.CANNOT_START
 
 
-def _run_loop(name: str, service: Service) -> int:
+def _run_loop(name: str, build: Callable[[], Service]) -> int:
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     with suppress(ImportError):
         import uvloop
 
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(_main(name, service))
+        return runner.run(_main(name, build))
 
 
-async def _main(name: str, service: Service) -> int:
+async def _main(name: str, build: Callable[[], Service]) -> int:
     stop = asyncio.Event()
     _watch_signals(stop)
+    service = build()  # within the loop: grpc.aio binds to the one it is made in
     facts = await service.start()
     gc.collect()
     gc.freeze()  # what lives as long as the process need not be looked at by every collection
