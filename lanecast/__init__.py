@@ -1,0 +1,81 @@
+"""Lanecast: typed protobuf events from AI services to browsers, each in a priority lane with a latency budget.
+
+Owns the names that programs import. They are loaded when they are first used, so that `import lanecast` and the command
+line stay quick. Services import `lanecast.core` and `lanecast.runtime` instead.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from lanecast._version import __version__
+
+if TYPE_CHECKING:
+    from lanecast.core.position import Position
+    from lanecast.core.priority import Priority
+    from lanecast.errors import (
+        BufferFullError,
+        ConfigError,
+        LanecastError,
+        NotAcknowledgedError,
+        PublisherClosedError,
+        PublishError,
+        StartError,
+        StatusError,
+        TokenError,
+        UnavailableError,
+    )
+    from lanecast.publisher import Ack, AsyncPublisher, PublisherSettings, PublisherStatistics
+
+_HOMES = {
+    "Ack": "lanecast.publisher",
+    "AsyncPublisher": "lanecast.publisher",
+    "BufferFullError": "lanecast.errors",
+    "ConfigError": "lanecast.errors",
+    "LanecastError": "lanecast.errors",
+    "NotAcknowledgedError": "lanecast.errors",
+    "Position": "lanecast.core.position",
+    "Priority": "lanecast.core.priority",
+    "PublishError": "lanecast.errors",
+    "PublisherClosedError": "lanecast.errors",
+    "PublisherSettings": "lanecast.publisher",
+    "PublisherStatistics": "lanecast.publisher",
+    "StartError": "lanecast.errors",
+    "StatusError": "lanecast.errors",
+    "TokenError": "lanecast.errors",
+    "UnavailableError": "lanecast.errors",
+}
+
+__all__ = [
+    "Ack",
+    "AsyncPublisher",
+    "BufferFullError",
+    "ConfigError",
+    "LanecastError",
+    "NotAcknowledgedError",
+    "Position",
+    "Priority",
+    "PublishError",
+    "PublisherClosedError",
+    "PublisherSettings",
+    "PublisherStatistics",
+    "StartError",
+    "StatusError",
+    "TokenError",
+    "UnavailableError",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'lanecast' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

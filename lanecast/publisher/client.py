@@ -1,0 +1,400 @@
+"""The asynchronous publisher.
+
+Owns futures, tasks, the clock and the connection to a publisher service; what is sent when, and what becomes of an
+event, is decided by `lanecast.publisher.core.outbox`. Called by users and by the blocking publisher.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import uuid_utils
+from google.protobuf.message import Message
+
+from lanecast.core.limits import MAX_SOURCE_BYTES
+from lanecast.core.priority import Priority
+from lanecast.errors import (
+    BufferFullError,
+    ConfigError,
+    NotAcknowledgedError,
+    PublisherClosedError,
+    PublishError,
+)
+from lanecast.publisher.core.ack import Ack, PublisherStatistics
+from lanecast.publisher.core.encoding import EventEncoder, check_lane
+from lanecast.publisher.core.entry import Entry
+from lanecast.publisher.core.outbox import Outbox
+from lanecast.publisher.link import PublisherLink
+from lanecast.publisher.settings import PublisherSettings
+from lanecast.transport import Targets
+from lanecast.v1.publisher_pb2 import PublishOpened
+
+log = logging.getLogger("lanecast.publisher")
+
+_REMEMBERED_FAILURES = 10_000
+_CLOSED = "the publisher is closed: create a new one, and publish inside its `with` block"
+
+
+class AsyncPublisher:
+    """Publishes events over one stream, with an acknowledgement for each.
+
+    Use::
+
+        async with AsyncPublisher("127.0.0.1:7400", source="concierge") as publisher:
+            ack = await publisher.publish("agent:42", insight, priority=Priority.CRITICAL)
+
+    *Delivery.* An event whose future has a result is in the log. Until then the publisher keeps it, sends it again
+    after a lost connection or a refusal for the moment, and keeps the order within a channel and lane. The service
+    recognises an event that comes twice by its id, so each is stored once.
+
+    *Failures.* A future fails with `PublishError` where the service refuses the event for good (`reason` says why), or
+    where no answer came within `delivery_seconds`. You need not keep the futures of `publish_nowait`: `flush()`, and
+    leaving the `with` block, raise `NotAcknowledgedError` where any event handed over since the last `flush()` failed.
+    So a failure cannot pass unseen, and asyncio's "exception was never retrieved" is not printed. Failures of
+    `publish()` are raised there and nowhere else.
+
+    *Cancelling* a future or an `await publish(…)` does not take the event back.
+    """
+
+    def __init__(
+        self,
+        targets: str | Sequence[str] = "127.0.0.1:7400",
+        *,
+        source: str = "",
+        settings: PublisherSettings | None = None,
+    ) -> None:
+        """Prepare a publisher; nothing is opened before the `async with` block or `connect()`.
+
+        Args:
+            targets: `host:port` of one or several equivalent publisher services.
+            source: Names the publishing service in its events, at most 128 bytes.
+            settings: Limits and timeouts.
+
+        Raises:
+            ConfigError: a target or the source is malformed.
+        """
+        if len(source.encode()) > MAX_SOURCE_BYTES:
+            raise ConfigError(f"source has more than {MAX_SOURCE_BYTES} bytes: use a shorter one")
+        self._settings = settings or PublisherSettings()
+        self._outbox = Outbox(self._settings)
+        self._encoder = EventEncoder()
+        self._link = PublisherLink(self._outbox, Targets(targets), source, self._settings, self._settle)
+        self._link.on_opened = self._learn_limits
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._room: deque[asyncio.Future[None]] = deque()
+        self._flushes: list[tuple[int, asyncio.Future[None]]] = []
+        self._failures: deque[str] = deque(maxlen=_REMEMBERED_FAILURES)
+        self._last_failure: PublishError | None = None
+        self._reasons: set[str] = set()
+        self._closing: asyncio.Future[None] | None = None
+
+    # Life
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self.close()
+        except NotAcknowledgedError as unconfirmed:
+            if error is None:
+                raise
+            log.warning("%s", unconfirmed)  # the error of the block says more
+
+    async def connect(self) -> None:
+        """Open the stream; `async with` does it for you.
+
+        Raises:
+            UnavailableError: no target answered within `connect_timeout`; names them and says what to do.
+            StatusError: the service refuses this publisher.
+        """
+        if self._closing is not None:
+            raise PublisherClosedError(_CLOSED)
+        self._loop = asyncio.get_running_loop()
+        await self._link.connect()
+
+    async def flush(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - it ends with an error of its own
+        """Wait until every event handed over so far has its answer.
+
+        Args:
+            timeout: Seconds to wait at most; None: as long as it takes, which `delivery_seconds` bounds.
+
+        Raises:
+            NotAcknowledgedError: events are unanswered after `timeout`, or events of `publish_nowait` have failed since
+                the last `flush()`; `event_ids` has the ids.
+        """
+        through = self._outbox.last_order
+        if not self._outbox.is_answered(through):
+            future = self._running_loop().create_future()
+            self._flushes.append((through, future))
+            await asyncio.wait((future,), timeout=timeout)
+            self._flushes = [waiting for waiting in self._flushes if waiting[1] is not future]
+        failed = list(self._failures)
+        self._failures.clear()
+        unanswered = self._outbox.unanswered(through)
+        if failed or unanswered:
+            raise self._not_acknowledged(failed, unanswered)
+
+    async def close(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        """Flush, end the stream and release everything. Idempotent.
+
+        Args:
+            timeout: Seconds to wait for outstanding acknowledgements; None: `close_timeout` of the settings.
+
+        Raises:
+            NotAcknowledgedError: as `flush()`. Events unanswered at the end fail with `PublisherClosedError`.
+        """
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
+            return
+        self._closing = asyncio.get_running_loop().create_future()
+        try:
+            await self.flush(self._settings.close_timeout if timeout is None else timeout)
+        finally:
+            self._outbox.abandon(_closed_before_answer)
+            self._settle()
+            self._failures.clear()
+            await self._link.close()
+            self._closing.set_result(None)
+
+    # Publishing
+
+    def publish_nowait(
+        self,
+        channel: str,
+        message: Message,
+        *,
+        priority: Priority,
+        id: str | None = None,  # noqa: A002 - the field's name
+        ttl: float | None = None,
+        conflation_key: str = "",
+        trace_context: bytes = b"",
+    ) -> asyncio.Future[Ack]:
+        """Hand over an event and return the future of its acknowledgement.
+
+        Args:
+            channel: Channel to publish to, for example `agent:42`.
+            message: The payload: a message of a registered type. It is serialised at once; change it as you like.
+            priority: The lane.
+            id: Idempotency key within the channel, at most 64 bytes; None: a UUIDv7.
+            ttl: Seconds after acceptance for which the event is worth delivering; None: until retention ends.
+            conflation_key: Events of the channel and lane with the same key may replace one another for slow readers.
+            trace_context: 25 bytes of W3C trace context, or none.
+
+        Raises:
+            BufferFullError: `max_events` or `max_bytes` are waiting; slow down, or use `publish()`, which waits.
+            PublishError: the event is malformed; `reason` and the text say what is wrong.
+            PublisherClosedError: the publisher is not open.
+        """
+        loop = self._running_loop()
+        event_id, lane, data = self.encode(channel, message, priority, id, ttl, conflation_key, trace_context)
+        if not self.has_room(len(data)):
+            raise self.buffer_full(event_id, channel)
+        future: asyncio.Future[Ack] = loop.create_future()
+        self.hand_over(channel, lane, event_id, data, future)
+        return future
+
+    async def publish(
+        self,
+        channel: str,
+        message: Message,
+        *,
+        priority: Priority,
+        id: str | None = None,  # noqa: A002
+        ttl: float | None = None,
+        conflation_key: str = "",
+        trace_context: bytes = b"",
+    ) -> Ack:
+        """Publish an event and wait for its acknowledgement, before that for room in the buffer.
+
+        Arguments as in `publish_nowait`.
+
+        Raises:
+            PublishError: the event is malformed, was refused for good, or was not acknowledged in time.
+            PublisherClosedError: the publisher is not open, or was closed meanwhile.
+        """
+        loop = self._running_loop()
+        event_id, lane, data = self.encode(channel, message, priority, id, ttl, conflation_key, trace_context)
+        if not self.has_room(len(data)):
+            await self._wait_for_room(len(data))
+        future: asyncio.Future[Ack] = loop.create_future()
+        self.hand_over(channel, lane, event_id, data, future, watched=True)
+        return await future
+
+    def statistics(self) -> PublisherStatistics:
+        """Return a snapshot of buffer, counts and connection."""
+        outbox = self._outbox
+        return PublisherStatistics(
+            buffered_events=outbox.buffered_events,
+            buffered_bytes=outbox.buffered_bytes,
+            in_flight_events=outbox.in_flight_events,
+            in_flight_bytes=outbox.in_flight_bytes,
+            credit_bytes=outbox.credit_bytes,
+            published=outbox.published,
+            acknowledged=outbox.acknowledged,
+            duplicates=outbox.duplicates,
+            failed=outbox.failed,
+            retried=outbox.retried,
+            resent=outbox.resent,
+            messages=outbox.messages,
+            connections=self._link.connections,
+            target=self._link.target,
+        )
+
+    def __repr__(self) -> str:
+        link, outbox = self._link, self._outbox
+        state = "closed" if self._closing else f"connected to {link.target}" if link.target else "not connected"
+        return (
+            f"<{type(self).__name__} {link.targets} {state}, {outbox.buffered_events} buffered,"
+            f" {outbox.acknowledged} acknowledged, {outbox.failed} failed>"
+        )
+
+    # Parts that the blocking publisher uses too
+
+    def encode(
+        self,
+        channel: str,
+        message: Message,
+        priority: Priority,
+        event_id: str | None,
+        ttl: float | None,
+        conflation_key: str,
+        trace_context: bytes,
+    ) -> tuple[str, Priority, bytes]:
+        """Check and serialise an event; return its id, lane and bytes. Not for users."""
+        lane = priority if type(priority) is Priority else check_lane(priority)
+        event_id = str(uuid_utils.uuid7()) if event_id is None else event_id
+        route = self._outbox.chain(channel, lane).route
+        data = self._encoder.encode(event_id, route, message, time.time_ns(), ttl, conflation_key, trace_context)
+        return event_id, lane, data
+
+    def hand_over(
+        self, channel: str, lane: Priority, event_id: str, data: bytes, waiter: object, *, watched: bool = False
+    ) -> None:
+        """Put an encoded event into the buffer and see that it is sent. Not for users."""
+        outbox = self._outbox
+        assert self._loop is not None
+        outbox.add(outbox.chain(channel, lane), event_id, data, waiter, self._loop.time(), watched=watched)
+        self._link.notify(lane)
+
+    def has_room(self, size: int, more_events: int = 0, more_bytes: int = 0) -> bool:
+        """Say whether an encoded event fits on top of what is there and about to come. Not for users."""
+        return not self._room and self._outbox.has_room(size, more_events, more_bytes)
+
+    def buffer_full(self, event_id: str, channel: str) -> BufferFullError:
+        """Return the error for an event that there is no room for. Not for users."""
+        return BufferFullError(
+            f"{self._outbox.buffered_events} events are waiting to be acknowledged, which is as many as the buffer"
+            " takes: publish more slowly, use publish(), which waits for room, or raise max_events and max_bytes",
+            event_id=event_id,
+            channel=channel,
+        )
+
+    # Outcomes
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the loop of this publisher, where it is open and the caller runs in it."""
+        if self._closing is not None:
+            raise PublisherClosedError(_CLOSED)
+        loop = self._loop
+        if loop is None:
+            raise PublisherClosedError("the publisher is not open: use it inside `async with`, or call connect() first")
+        if asyncio.get_running_loop() is not loop:
+            raise PublisherClosedError("the publisher belongs to another event loop: create one in each loop")
+        return loop
+
+    def _learn_limits(self, opened: PublishOpened) -> None:
+        if opened.max_payload_bytes:
+            self._encoder.max_payload_bytes = opened.max_payload_bytes
+
+    def _settle(self) -> None:
+        """Resolve the futures of events that have an outcome, then let in who waits for room or for a flush."""
+        outcomes = self._outbox.take_outcomes()
+        if not outcomes:
+            return
+        for entry, outcome in outcomes:
+            waiter: Any = entry.waiter
+            if type(outcome) is Ack:
+                if not waiter.done():
+                    waiter.set_result(outcome)
+            else:
+                assert isinstance(outcome, PublishError)
+                self._failed(entry, outcome)
+        if self._room:
+            self._let_in()
+        for through, future in self._flushes:
+            if not future.done() and self._outbox.is_answered(through):
+                future.set_result(None)
+
+    def _failed(self, entry: Entry, error: PublishError) -> None:
+        waiter: Any = entry.waiter
+        if not waiter.done():
+            waiter.set_exception(error)
+            waiter.exception()  # flush() reports it; asyncio need not print it
+        if entry.watched:
+            return
+        self._failures.append(entry.id)
+        self._last_failure = error
+        if error.reason not in self._reasons:
+            self._reasons.add(error.reason)
+            log.warning(
+                "event %s for %s failed: %s (%s; said once per reason)", entry.id, error.channel, error, error.reason
+            )
+
+    def _not_acknowledged(self, failed: list[str], unanswered: list[str]) -> NotAcknowledgedError:
+        parts = []
+        if unanswered:
+            fate = "they may or may not be stored; publish them again under their ids to be sure"
+            parts.append(f"{len(unanswered)} events are unanswered: {fate}")
+        if failed:
+            parts.append(f"{len(failed)} events failed, the last with: {self._last_failure}")
+        return NotAcknowledgedError("; ".join(parts), [*failed, *unanswered])
+
+    async def _wait_for_room(self, size: int) -> None:
+        """Wait for room, first come, first served."""
+        loop = self._running_loop()
+        front = False
+        while True:
+            future: asyncio.Future[None] = loop.create_future()
+            if front:
+                self._room.appendleft(future)
+            else:
+                self._room.append(future)
+            try:
+                await future
+            except asyncio.CancelledError:
+                if future in self._room:
+                    self._room.remove(future)
+                else:
+                    self._let_in()  # it was this one's turn: pass it on
+                raise
+            self._running_loop()
+            if self._outbox.has_room(size):
+                loop.call_soon(self._let_in)
+                return
+            front = True
+
+    def _let_in(self) -> None:
+        """Wake the first who waits for room, if there is any; it wakes the next."""
+        while self._room and self._outbox.has_room(1):
+            future = self._room.popleft()
+            if not future.done():
+                future.set_result(None)
+                return
+
+
+def _closed_before_answer(event_id: str, channel: str) -> PublishError:
+    return PublisherClosedError(
+        f"the publisher was closed before event {event_id} was acknowledged: it may or may not be stored",
+        event_id=event_id,
+        channel=channel,
+    )

@@ -1,0 +1,1 @@
+"""Decisions of the publishing SDK without sockets, clocks or event loops: encoding, buffering, acknowledgement."""

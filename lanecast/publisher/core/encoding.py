@@ -1,0 +1,172 @@
+"""Turns messages into serialised events, and events into serialised stream messages.
+
+Owns the checks that need no service, and the field numbers of `lanecast.v1.Event` and `PublishMessage` that are written
+by hand: a generated `Event` with `Any.Pack` costs about three times as much, and would be encoded again for each retry.
+Called by the publishers; tests hold the bytes against the generated classes. Pure.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from google.protobuf.any_pb2 import Any
+from google.protobuf.message import EncodeError, Message
+
+from lanecast.core.channel import check_channel
+from lanecast.core.limits import (
+    MAX_ID_BYTES,
+    MAX_KEY_BYTES,
+    MAX_PAYLOAD_BYTES,
+    TRACE_CONTEXT_BYTES,
+)
+from lanecast.core.priority import Priority
+from lanecast.core.wire import varint
+from lanecast.errors import PublishError
+
+_INVALID_ARGUMENT = 3
+_TYPE_PREFIX = "type.googleapis.com/"
+_MAX_TTL_MILLIS = 2**32 - 1
+_FIXED64 = Struct("<Q").pack
+
+# Tags of lanecast.v1.Event.
+_ID, _CHANNEL, _PRIORITY, _CREATE_TIME, _SEND_TIME = b"\x0a", b"\x1a", b"\x20", b"\x29", b"\x31"
+_TTL, _KEY, _TRACE, _DATA = b"\x38", b"\x42", b"\x4a", b"\x52"
+# Tags of google.protobuf.Any.
+_TYPE_URL, _VALUE = b"\x0a", b"\x12"
+# Tags of lanecast.v1.PublishEventStreamRequest and PublishMessage.
+_PUBLISH, _FIRST_SEQUENCE, _EVENT = b"\x12", b"\x08", b"\x12"
+
+SEND_STAMP_BYTES = 9
+"""What the send time adds to an event when it is written."""
+
+
+def size_prefix(size: int) -> bytes:
+    """Encode a length; most events need two bytes, which is the short way here."""
+    if 0x80 <= size < 0x4000:
+        return bytes((size & 0x7F | 0x80, size >> 7))
+    return varint(size)
+
+
+def refused(reason: str, message: str, event_id: str = "", channel: str = "") -> PublishError:
+    """Return the error of an event that no service would accept."""
+    return PublishError(_INVALID_ARGUMENT, reason, message, event_id=event_id, channel=channel)
+
+
+def check_lane(priority: Priority | int | str) -> Priority:
+    """Return the lane that is meant.
+
+    Raises:
+        PublishError: there is no such lane (`LANE_UNKNOWN`).
+    """
+    try:
+        return Priority.parse(priority) if isinstance(priority, str) else Priority(priority)
+    except ValueError:
+        raise refused(
+            "LANE_UNKNOWN", f"lane {priority!r} is unknown: use Priority.CRITICAL, HIGH, NORMAL or LOW"
+        ) from None
+
+
+def route_prefix(channel: str, lane: Priority) -> bytes:
+    """Return the fields that all events of one channel and lane share.
+
+    Raises:
+        PublishError: the channel name is not valid (`CHANNEL_INVALID`).
+    """
+    problem = check_channel(channel) if isinstance(channel, str) else f"the channel is {channel!r}: give its name"
+    if problem is not None:
+        raise refused("CHANNEL_INVALID", problem, channel=str(channel))
+    data = channel.encode()
+    return b"".join((_CHANNEL, varint(len(data)), data, _PRIORITY, varint(lane)))
+
+
+class EventEncoder:
+    """Serialises events, keeping what does not change from one to the next."""
+
+    def __init__(self, max_payload_bytes: int = MAX_PAYLOAD_BYTES) -> None:
+        self.max_payload_bytes = max_payload_bytes
+        self._types: dict[type[Message], bytes] = {}
+
+    def encode(
+        self,
+        event_id: str,
+        route: bytes,
+        message: Message,
+        create_time_unix_nano: int,
+        ttl: float | None = None,
+        conflation_key: str = "",
+        trace_context: bytes = b"",
+    ) -> bytes:
+        """Return the bytes of a `lanecast.v1.Event`; `route` comes from `route_prefix`.
+
+        Raises:
+            PublishError: a part is malformed or too large.
+        """
+        type_field, payload = self._payload(message)
+        if len(payload) > self.max_payload_bytes:
+            limit = f"send at most {self.max_payload_bytes}, and a reference for more"
+            raise refused("PAYLOAD_TOO_LARGE", f"the payload has {len(payload)} bytes: {limit}", event_id)
+        identity = event_id.encode()
+        if len(identity) > MAX_ID_BYTES:
+            raise refused("ID_TOO_LONG", f"id has more than {MAX_ID_BYTES} bytes: use a shorter one")
+        value_size = size_prefix(len(payload))
+        data_size = len(type_field) + 1 + len(value_size) + len(payload)
+        options = (
+            _options(ttl, conflation_key, trace_context) if ttl is not None or conflation_key or trace_context else b""
+        )
+        return b"".join((
+            _ID, varint(len(identity)), identity, route, _CREATE_TIME, _FIXED64(create_time_unix_nano), options,
+            _DATA, size_prefix(data_size), type_field, _VALUE, value_size, payload,
+        ))  # fmt: skip
+
+    def _payload(self, message: Message) -> tuple[bytes, bytes]:
+        kind = type(message)
+        if kind is Any:  # packed already, for example by a program that has no generated class for it
+            return _type_field(message.type_url), message.value  # type: ignore[attr-defined]
+        type_field = self._types.get(kind)
+        if type_field is None:
+            if not isinstance(message, Message):
+                raise refused(
+                    "PAYLOAD_UNPARSABLE", f"{kind.__name__!r} is no protobuf message: publish a generated one"
+                )
+            type_field = self._types[kind] = _type_field(_TYPE_PREFIX + message.DESCRIPTOR.full_name)
+        try:
+            return type_field, message.SerializeToString()
+        except EncodeError as error:
+            raise refused("PAYLOAD_UNPARSABLE", f"the payload is incomplete: {error}") from error
+
+
+def _type_field(url: str) -> bytes:
+    data = url.encode()
+    return _TYPE_URL + varint(len(data)) + data
+
+
+def _options(ttl: float | None, conflation_key: str, trace_context: bytes) -> bytes:
+    parts: list[bytes] = []
+    if ttl is not None:
+        millis = round(ttl * 1000)
+        if not 0 < millis <= _MAX_TTL_MILLIS:
+            raise refused("TTL_INVALID", f"a ttl of {ttl} s is out of range: use 0.001 to 4,294,967 s, or None")
+        parts += (_TTL, varint(millis))
+    if conflation_key:
+        key = conflation_key.encode()
+        if len(key) > MAX_KEY_BYTES:
+            raise refused("CONFLATION_KEY_TOO_LONG", f"conflation_key has more than {MAX_KEY_BYTES} bytes: shorten it")
+        parts += (_KEY, varint(len(key)), key)
+    if trace_context:
+        if len(trace_context) != TRACE_CONTEXT_BYTES:
+            raise refused(
+                "TRACE_CONTEXT_INVALID",
+                f"trace_context has {len(trace_context)} bytes: use {TRACE_CONTEXT_BYTES}, or leave it out",
+            )
+        parts += (_TRACE, varint(len(trace_context)), trace_context)
+    return b"".join(parts)
+
+
+def publish_message(first_sequence: int, events: list[bytes], send_time_unix_nano: int) -> bytes:
+    """Return the `PublishEventStreamRequest` that publishes `events`, each stamped with the send time."""
+    stamp = _SEND_TIME + _FIXED64(send_time_unix_nano)
+    parts: list[bytes] = [_FIRST_SEQUENCE, varint(first_sequence)]
+    for event in events:
+        parts += (_EVENT, size_prefix(len(event) + SEND_STAMP_BYTES), event, stamp)
+    body = b"".join(parts)
+    return b"".join((_PUBLISH, size_prefix(len(body)), body))

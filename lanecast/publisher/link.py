@@ -1,0 +1,250 @@
+"""Keeps a publisher connected and moves messages between its outbox and the stream.
+
+Owns the tasks that connect, read and write, and the timer that wakes the writer. Called by the client; what is written,
+and when, is the outbox's decision. Reports every change of the outbox through `settle`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from google.protobuf.message import DecodeError
+
+from lanecast.core.backoff import Backoff
+from lanecast.core.priority import EXPRESS_LANES, Priority
+from lanecast.errors import LanecastError, UnavailableError
+from lanecast.publisher.core.outbox import Outbox, ProtocolError
+from lanecast.publisher.settings import PublisherSettings
+from lanecast.publisher.stream import PublishStream
+from lanecast.transport import Targets, is_final, unreachable
+from lanecast.v1.publisher_pb2 import PublishOpened
+
+log = logging.getLogger("lanecast.publisher")
+
+_CLOSE_SECONDS = 1.0
+"""How long the service may take to answer `close`; everything is acknowledged by then."""
+_NEVER = float("inf")
+
+
+class PublisherLink:
+    """The connection of one publisher: at most one open stream at a time."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        targets: Targets,
+        source: str,
+        settings: PublisherSettings,
+        settle: Callable[[], None],
+    ) -> None:
+        self.targets = targets
+        self.target = ""
+        """Address of the open stream; empty while there is none."""
+        self.connections = 0
+        """Streams opened so far."""
+        self.on_opened: Callable[[PublishOpened], None] | None = None
+        self._outbox = outbox
+        self._source = source
+        self._settings = settings
+        self._settle = settle
+        self._task: asyncio.Task[None] | None = None
+        self._first: asyncio.Future[None] | None = None
+        self._waker: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = _NEVER
+        self._stopping = asyncio.Event()
+
+    async def connect(self) -> None:
+        """Start, and return once a stream is open.
+
+        Raises:
+            UnavailableError: no target answered in time.
+            StatusError: the service refuses.
+        """
+        if self._task is None or self._task.done():
+            loop = asyncio.get_running_loop()
+            self._first = loop.create_future()
+            self._task = loop.create_task(self._run(), name="lanecast-publisher")
+        assert self._first is not None
+        await asyncio.shield(self._first)
+
+    async def close(self) -> None:
+        """End the stream in order, or at once where there is none. Idempotent."""
+        self._stopping.set()
+        self._wake()
+        task, self._task = self._task, None
+        if task is None:
+            return
+        if self.target:
+            await asyncio.wait((task,), timeout=_CLOSE_SECONDS)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    def notify(self, lane: Priority) -> None:
+        """Take note that an event was added to the outbox."""
+        if self._waker is None:
+            return  # the writer is at work and looks again when it is done
+        if lane in EXPRESS_LANES:
+            self._wake()
+            return
+        at = self._outbox.send_at(lane)
+        if at < self._timer_at:
+            self._arm(at)
+
+    # Connecting
+
+    async def _run(self) -> None:
+        assert self._first is not None
+        loop = asyncio.get_running_loop()
+        backoff = Backoff()
+        give_up_at = loop.time() + self._settings.connect_timeout
+        while not self._stopping.is_set():
+            acknowledged, error = self._outbox.acknowledged, None
+            try:
+                await self._session(self._attempt_seconds(give_up_at - loop.time()))
+            except LanecastError as reason:
+                error = reason
+            if not self._first.done() and error is not None:
+                if is_final(error) or loop.time() >= give_up_at:
+                    self._fail_first(error)
+                    return
+            elif error is not None and not self._stopping.is_set():
+                log.warning("no connection to %s, trying again: %s", self.targets, error)
+            if error is None or self._outbox.acknowledged != acknowledged:
+                backoff.reset()
+            self._outbox.expire(loop.time())
+            self._settle()
+            await self._pause(backoff.next_delay())
+
+    def _attempt_seconds(self, left: float) -> float:
+        """Return how long an attempt may take: the first ones share `connect_timeout`."""
+        assert self._first is not None
+        whole = self._settings.connect_timeout
+        return whole if self._first.done() else max(0.05, left / min(2, len(self.targets.names)))
+
+    def _fail_first(self, error: LanecastError) -> None:
+        assert self._first is not None
+        if not is_final(error):
+            error = unreachable(self.targets, self._settings.connect_timeout, error)
+        self._first.set_exception(error)
+        self._first.exception()  # connect() may have been cancelled; then nobody is left to be told
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait before the next attempt, or until the link is closed."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+    async def _session(self, timeout_seconds: float) -> None:
+        """Open one stream and serve it until it ends."""
+        async with PublishStream(self.targets.next()) as stream:
+            opened = await stream.open(self._source, timeout_seconds)
+            self._begin(stream, opened)
+            reader = asyncio.create_task(self._read(stream), name="lanecast-publisher-read")
+            writer = asyncio.create_task(self._write(stream), name="lanecast-publisher-write")
+            try:
+                await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
+                if writer.done() and writer.exception() is None and self._stopping.is_set():
+                    await asyncio.wait((reader,))
+                for task in (reader, writer):
+                    if task.done():
+                        task.result()
+            finally:
+                reader.cancel()
+                writer.cancel()
+                await asyncio.gather(reader, writer, return_exceptions=True)
+                self.target = ""
+                self._outbox.disconnected()
+                self._settle()
+
+    def _begin(self, stream: PublishStream, opened: PublishOpened) -> None:
+        self.connections += 1
+        self.target = stream.target
+        self._outbox.opened(opened)
+        if self.on_opened is not None:
+            self.on_opened(opened)
+        assert self._first is not None
+        if not self._first.done():
+            self._first.set_result(None)
+
+    # Serving a stream
+
+    async def _read(self, stream: PublishStream) -> None:
+        """Take the service's messages until the stream ends or has nothing more to say."""
+        outbox, loop = self._outbox, asyncio.get_running_loop()
+        while True:
+            try:
+                response = await stream.read()
+                if response is None:
+                    if not self._stopping.is_set():
+                        raise UnavailableError(f"{stream.target} ended the stream")
+                    return
+                kind = response.WhichOneof("response")
+                if kind == "acks":
+                    outbox.acknowledge(response.acks, loop.time())
+                    self._settle()
+                elif kind == "credit":
+                    outbox.grant(response.credit.bytes)
+                elif kind == "drain":
+                    outbox.drain()
+                elif kind == "closed":
+                    return
+            except (DecodeError, ProtocolError) as error:
+                raise UnavailableError(f"{stream.target} does not keep to the protocol: {error}") from error
+            if outbox.drained:
+                return
+            if outbox.has_queued:
+                self._wake()
+
+    async def _write(self, stream: PublishStream) -> None:
+        """Write what the outbox has, whenever the transport takes it."""
+        outbox, loop = self._outbox, asyncio.get_running_loop()
+        while not outbox.reconnect_wanted:
+            now = loop.time()
+            outbox.expire(now)
+            message = outbox.next_message(now, time.time_ns())
+            self._settle()
+            if message is not None:
+                await stream.write(message)
+            elif self._stopping.is_set():
+                await stream.finish()
+                return
+            else:
+                await self._sleep(outbox.wake_at(now))
+
+    async def _sleep(self, until: float | None) -> None:
+        """Wait for `_wake`, or for a time."""
+        self._waker = asyncio.get_running_loop().create_future()
+        try:
+            if until is not None:
+                self._arm(until)
+            await self._waker
+        finally:
+            self._waker = None
+            self._timer_at = _NEVER
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    def _arm(self, at: float) -> None:
+        """Wake the writer at a time, which is at once where it is past."""
+        assert self._waker is not None
+        loop = self._waker.get_loop()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_at = at
+        if at <= loop.time():
+            self._wake()
+        else:
+            self._timer = loop.call_at(at, self._wake)
+
+    def _wake(self) -> None:
+        waker = self._waker
+        if waker is not None and not waker.done():
+            waker.set_result(None)

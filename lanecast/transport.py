@@ -1,0 +1,59 @@
+"""How the SDKs reach a service: target lists and readable failures.
+
+Owns the notion of a target (`host:port`) and the sentences about services that cannot be reached. Used by the publisher
+and the subscriber; opens channels and knows no rpc.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import grpc
+
+from lanecast.errors import ConfigError, LanecastError, StatusError, UnavailableError
+from lanecast.runtime import status
+from lanecast.runtime.grpc_server import CHANNEL_OPTIONS
+
+Channel = grpc.aio.Channel
+
+
+class Targets:
+    """The addresses of a service that are as good as one another, tried in turn."""
+
+    def __init__(self, targets: str | Sequence[str]) -> None:
+        names = [targets] if isinstance(targets, str) else list(targets)
+        self.names = tuple(part.strip() for name in names for part in name.split(",") if part.strip())
+        if not self.names:
+            raise ConfigError("no target given: name at least one publisher as host:port, for example 127.0.0.1:7400")
+        for name in self.names:
+            if not name.rpartition(":")[2].isdigit():
+                raise ConfigError(f"{name!r} is no target: use host:port, for example 127.0.0.1:7400")
+        self._next = 0
+
+    def next(self) -> str:
+        """Return the target to try now, a different one each time where there are several."""
+        name = self.names[self._next % len(self.names)]
+        self._next += 1
+        return name
+
+    def __str__(self) -> str:
+        return ", ".join(self.names)
+
+
+def open_channel(target: str) -> Channel:
+    """Return a channel to one target; nothing is sent before its first call."""
+    return grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+
+
+def is_final(error: LanecastError) -> bool:
+    """Say whether trying again, here or elsewhere, cannot help."""
+    return isinstance(error, StatusError) and not status.is_retryable(error.code)
+
+
+def unreachable(targets: Targets, seconds: float, last: LanecastError | None) -> UnavailableError:
+    """Return the error for a service that could not be reached at all."""
+    cause = f" ({last})" if last is not None else ""
+    return UnavailableError(
+        f"cannot reach a publisher at {targets} within {seconds:g} s{cause}: start one with `lanecast up`, or give the"
+        " host:port it listens on"
+    )
