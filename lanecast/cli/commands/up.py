@@ -1,0 +1,64 @@
+"""`lanecast up`: publisher, gateways and metrics on this machine, kept running.
+
+Owns what the options mean together. The work is in `lanecast.cli.core` and `lanecast.cli.supervise`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lanecast.cli import options
+
+EPILOG = """\b
+Examples:
+  lanecast up
+  lanecast up --data-dir /var/lib/lanecast --gateways 4 --host 0.0.0.0
+  lanecast up --ready-file up.json --publisher-port 0     a free port, told in up.json
+  LANECAST_UP_GATEWAYS=2 lanecast up --config lanecast.toml
+
+\b
+lanecast.toml:
+  data_dir = "/var/lib/lanecast"
+  [up]
+  gateways = 2
+  [publisher]
+  port = 7400
+
+SIGTERM or Ctrl-C drains gateways, publisher and metrics in this order and ends with exit code 0; a second one ends
+all at once. A service that dies is restarted; one that cannot start at all ends the whole with exit code 2 or 4."""
+
+
+@click.command("up", epilog=EPILOG)
+@options.system_options
+@options.json_option
+def command(
+    data_dir: Path,
+    publisher_port: int,
+    gateway_port: int,
+    metrics_port: int,
+    http_port: int,
+    gateways: int,
+    host: str,
+    ready_file: Path | None,
+    log_level: str | None,
+    config: Path | None,
+    as_json: bool,
+) -> int:
+    """Start everything on this machine and keep it running.
+
+    Starts the publisher, one or more gateways and the metrics service as child processes, with the event log in the
+    data directory. Prints a line when each is ready, then the address of the dashboard. What they log goes to
+    standard error.
+    """
+    from lanecast.cli.supervise.system import SystemRequest, run_system
+
+    ports = {
+        "--publisher-port": publisher_port,
+        "--gateway-port": gateway_port,
+        "--metrics-port": metrics_port,
+        "--http-port": http_port,
+    }
+    request = SystemRequest(data_dir, host, ports, gateways, ready_file, log_level or "", config, as_json)
+    return run_system(request)

@@ -1,0 +1,172 @@
+"""Which processes make up a running system, and how each is configured.
+
+Owns the names of the services' modules and environment variables, all in this place: the command line may not import
+the services. Called by `lanecast up` and `lanecast demo`; starts nothing itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lanecast.cli.core.supervisor import ChildSpec
+
+DATA_DIR = "LANECAST_DATA_DIR"
+METRICS_TARGET = "LANECAST_METRICS_TARGET"
+LOG_LEVEL = "LANECAST_LOG_LEVEL"
+CONFIG_FILE = "LANECAST_CONFIG"
+SUPERVISED = "LANECAST_SUPERVISED"
+PUBLISHER_HOST = "LANECAST_PUBLISHER_HOST"
+PUBLISHER_PORT = "LANECAST_PUBLISHER_PORT"
+PUBLISHER_INSTANCE = "LANECAST_PUBLISHER_INSTANCE"
+GATEWAY_HOST = "LANECAST_GATEWAY_HOST"
+GATEWAY_PORT = "LANECAST_GATEWAY_PORT"
+GATEWAY_INSTANCE = "LANECAST_GATEWAY_INSTANCE"
+GATEWAY_REUSE_PORT = "LANECAST_GATEWAY_REUSE_PORT"
+GATEWAY_PUBLISHER_TARGETS = "LANECAST_GATEWAY_PUBLISHER_TARGETS"
+GATEWAY_ALLOWED_ORIGINS = "LANECAST_GATEWAY_ALLOWED_ORIGINS"
+METRICS_HOST = "LANECAST_METRICS_HOST"
+METRICS_PORT = "LANECAST_METRICS_PORT"
+METRICS_HTTP_PORT = "LANECAST_METRICS_HTTP_PORT"
+METRICS_INSTANCE = "LANECAST_METRICS_INSTANCE"
+METRICS_GATEWAY_URLS = "LANECAST_METRICS_GATEWAY_URLS"
+
+EXAMPLE = "example"
+"""Kind of the child processes that are no services."""
+WEBSOCKET_PATH = "/v1/ws"
+_ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised here, not bound
+
+
+@dataclass(frozen=True, slots=True)
+class SystemSettings:
+    """What `lanecast up` was asked for, with every port a real one."""
+
+    data_dir: Path
+    host: str = "127.0.0.1"
+    publisher_port: int = 7400
+    gateway_port: int = 7401
+    metrics_port: int = 7402
+    http_port: int = 7480
+    gateways: int = 1
+    log_level: str = ""
+    config: Path | None = None
+    allowed_origins: tuple[str, ...] = ()
+    """Origins of web pages that may connect besides the dashboard's."""
+    gateway_urls: tuple[str, ...] = ()
+    """Where browsers reach the gateways; empty: at this host and port."""
+
+    def ports(self) -> dict[str, int]:
+        """Return the ports by the option that sets each."""
+        return {
+            "--publisher-port": self.publisher_port,
+            "--gateway-port": self.gateway_port,
+            "--metrics-port": self.metrics_port,
+            "--http-port": self.http_port,
+        }
+
+    def urls(self) -> dict[str, str]:
+        """Return where programs and browsers reach the system."""
+        host = _ANY_HOST.get(self.host, self.host)
+        return {
+            "dashboard": f"http://{address(host, self.http_port)}/",
+            "websocket": f"ws://{address(host, self.gateway_port)}{WEBSOCKET_PATH}",
+            "publisher": address(host, self.publisher_port),
+            "metrics": address(host, self.metrics_port),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How to start one child process."""
+
+    spec: ChildSpec
+    service: str
+    """Kind of the child: `publisher`, `gateway`, `metrics` or `EXAMPLE`."""
+    arguments: tuple[str, ...]
+    """Arguments of the Python interpreter."""
+    environ: Mapping[str, str] = field(default_factory=dict)
+    """Variables set on top of the present environment."""
+
+
+def address(host: str, port: int) -> str:
+    """Return `host:port`, with brackets around an IPv6 host."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def plan_system(settings: SystemSettings) -> list[Launch]:
+    """Return publisher, gateways and metrics. Gateways are stopped first, then the publisher, then metrics."""
+    gateways = [_gateway(settings, number) for number in range(1, settings.gateways + 1)]
+    return [_publisher(settings), *gateways, _metrics(settings)]
+
+
+def plan_examples(
+    scripts: Mapping[str, Path], target: str, supervisor_pid: int, *, start_stage: int = 0
+) -> list[Launch]:
+    """Return the example AI services, which are stopped before everything else."""
+    leash = ("-m", "lanecast.cli.supervise.leash", str(supervisor_pid))
+    return [
+        Launch(
+            ChildSpec(name, start_stage=start_stage, settle_seconds=3.0, ends_by_itself=True),
+            EXAMPLE,
+            (*leash, str(script), "--target", target),
+        )
+        for name, script in scripts.items()
+    ]
+
+
+def _common(settings: SystemSettings) -> dict[str, str]:
+    environ = {
+        DATA_DIR: str(settings.data_dir),
+        METRICS_TARGET: settings.urls()["metrics"],
+        SUPERVISED: "1",
+    }
+    if settings.log_level:
+        environ[LOG_LEVEL] = settings.log_level
+    if settings.config is not None:
+        environ[CONFIG_FILE] = str(settings.config)
+    return environ
+
+
+def _publisher(settings: SystemSettings) -> Launch:
+    environ = {
+        **_common(settings),
+        PUBLISHER_HOST: settings.host,
+        PUBLISHER_PORT: str(settings.publisher_port),
+        PUBLISHER_INSTANCE: "publisher-1",
+    }
+    return Launch(ChildSpec("publisher", stop_stage=2), "publisher", ("-P", "-m", "publisher_svc"), environ)
+
+
+def _gateway(settings: SystemSettings, number: int) -> Launch:
+    name = f"gateway-{number}"
+    environ = {
+        **_common(settings),
+        GATEWAY_HOST: settings.host,
+        GATEWAY_PORT: str(settings.gateway_port),
+        GATEWAY_INSTANCE: name,
+        GATEWAY_REUSE_PORT: "true" if settings.gateways > 1 else "false",
+        GATEWAY_PUBLISHER_TARGETS: settings.urls()["publisher"],
+        GATEWAY_ALLOWED_ORIGINS: ",".join(_origins(settings)),
+    }
+    return Launch(ChildSpec(name, stop_stage=1), "gateway", ("-P", "-m", "gateway_svc"), environ)
+
+
+def _metrics(settings: SystemSettings) -> Launch:
+    environ = {
+        **_common(settings),
+        METRICS_HOST: settings.host,
+        METRICS_PORT: str(settings.metrics_port),
+        METRICS_HTTP_PORT: str(settings.http_port),
+        METRICS_INSTANCE: "metrics-1",
+        METRICS_GATEWAY_URLS: ",".join(settings.gateway_urls or (settings.urls()["websocket"],)),
+    }
+    return Launch(ChildSpec("metrics", stop_stage=3), "metrics", ("-P", "-m", "metrics_svc"), environ)
+
+
+def _origins(settings: SystemSettings) -> Sequence[str]:
+    hosts = ["127.0.0.1", "localhost"]
+    if settings.host not in {*hosts, *_ANY_HOST}:
+        hosts.append(settings.host)
+    own = [f"http://{address(host, settings.http_port)}" for host in hosts]
+    return list(dict.fromkeys([*own, *settings.allowed_origins]))

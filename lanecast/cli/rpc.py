@@ -1,0 +1,60 @@
+"""Calls to a running system that several commands make.
+
+Owns the wording of "nothing answers there". Imports grpc inside its functions: `--help` need not wait for it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lanecast.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from lanecast.v1.publisher_pb2 import ListEventTypesResponse
+
+TIMEOUT_SECONDS = 5.0
+
+
+async def list_event_types(target: str) -> ListEventTypesResponse:
+    """Return the payload types of the publisher at `target`, with their descriptors.
+
+    Raises:
+        UnavailableError: nothing answers there.
+        StatusError: the publisher refused the call.
+    """
+    import grpc
+
+    from lanecast.runtime.grpc_server import CHANNEL_OPTIONS
+    from lanecast.runtime.status import from_rpc_error
+    from lanecast.v1.publisher_pb2 import ListEventTypesRequest
+    from lanecast.v1.publisher_pb2_grpc import PublisherServiceStub
+
+    async with grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS) as channel:
+        stub = PublisherServiceStub(channel)
+        try:
+            return await stub.ListEventTypes(ListEventTypesRequest(), timeout=TIMEOUT_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
+                raise unreachable(target) from error
+            raise from_rpc_error(error) from error
+
+
+async def is_serving(target: str) -> bool:
+    """Say whether the gRPC service at `target` answers its health check with SERVING."""
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    async with grpc.aio.insecure_channel(target, options=(("grpc.enable_http_proxy", 0),)) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)  # its methods are made at run time
+        try:
+            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_SECONDS)
+        except grpc.aio.AioRpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def unreachable(target: str) -> UnavailableError:
+    """Return the error for a publisher that does not answer."""
+    return UnavailableError(
+        f"no publisher answers at {target}: start one with `lanecast up`, or name its address with --target"
+    )

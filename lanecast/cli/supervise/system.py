@@ -1,0 +1,69 @@
+"""Runs a whole system from what the user asked for: checks, lock, ports, ready file, then the supervisor loop.
+
+Owns the order of the checks. Called by `lanecast up` and `lanecast demo --up`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lanecast.cli import options
+from lanecast.cli.core import plan
+from lanecast.cli.core.plan import Launch, SystemSettings, plan_system
+from lanecast.cli.supervise.data_dir import DataDirLock
+from lanecast.cli.supervise.loop import SupervisorLoop
+from lanecast.cli.supervise.ports import choose_ports
+from lanecast.cli.supervise.ready_file import ReadyFile
+from lanecast.cli.supervise.report import ChildReporter
+
+
+@dataclass(frozen=True, slots=True)
+class SystemRequest:
+    """The options of `lanecast up`."""
+
+    data_dir: Path
+    host: str
+    ports: Mapping[str, int]
+    """By option name; 0 for a free one."""
+    gateways: int
+    ready_file: Path | None
+    log_level: str
+    config: Path | None
+    as_json: bool
+
+
+def run_system(request: SystemRequest, also: Callable[[SystemSettings], Sequence[Launch]] | None = None) -> int:
+    """Run the services, and what `also` adds to them, until a signal; return the exit code.
+
+    Raises:
+        ConfigError: the options contradict one another.
+        StartError: ports or the data directory cannot be used.
+    """
+    ready_file = ReadyFile(request.ready_file.absolute()) if request.ready_file else None
+    with DataDirLock(request.data_dir.absolute()):
+        settings = _settle(request)
+        if ready_file is not None:
+            ready_file.remove()
+        launches = [*plan_system(settings), *(also(settings) if also else ())]
+        reporter = ChildReporter(settings.urls(), settings.data_dir, as_json=request.as_json, ready_file=ready_file)
+        return asyncio.run(SupervisorLoop(launches, reporter).run())
+
+
+def _settle(request: SystemRequest) -> SystemSettings:
+    ports = choose_ports(request.host, request.ports)
+    return SystemSettings(
+        data_dir=request.data_dir.absolute(),
+        host=request.host,
+        publisher_port=ports["--publisher-port"],
+        gateway_port=ports["--gateway-port"],
+        metrics_port=ports["--metrics-port"],
+        http_port=ports["--http-port"],
+        gateways=request.gateways,
+        log_level=request.log_level,
+        config=request.config,
+        allowed_origins=options.listed_setting("allowed_origins", plan.GATEWAY_ALLOWED_ORIGINS),
+        gateway_urls=options.listed_setting("gateway_urls", plan.METRICS_GATEWAY_URLS),
+    )
