@@ -1,0 +1,144 @@
+"""The generator process: sends each event when it is due, whatever the server does.
+
+Owns the pace. It never waits for an acknowledgement; being late is measured and reported, and since latency counts from
+the scheduled time, lateness is never hidden. Started and spoken to like the receiver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import uvloop
+
+from bench import figures, mark, scenario, systems
+from bench.machine import raise_open_files_limit
+from bench.pacing import Alarm
+from bench.receiver import say
+from bench.schedule import Plan, plan
+from bench.systems.base import Endpoints, Publisher
+from lanecast.core.sketch import Sketch
+
+_EVENTS_PER_TURN = 64
+"""Most events sent before the loop may do something else: a generator that is behind still lets its SDK write."""
+_PROGRESS_SECONDS = 0.5
+
+
+class Generator:
+    """Sends one plan through one publisher."""
+
+    def __init__(self, publisher: Publisher, events: Plan, channels: list[str], largest: int) -> None:
+        self._publisher = publisher
+        self._events = events
+        self._channels = channels
+        self._filler = mark.Filler(largest)
+        self._next = 0
+        self._start_ns = 0
+        self.lateness = Sketch()
+        loop = asyncio.get_running_loop()
+        self._alarm = Alarm(loop, self._ring)
+        self._finished: asyncio.Future[None] = loop.create_future()
+
+    @property
+    def sent(self) -> int:
+        """Events handed over so far."""
+        return self._next
+
+    async def run(self, start_ns: int) -> None:
+        """Send everything; returns after the last event."""
+        self._start_ns = start_ns
+        if len(self._events):
+            self._alarm.set(start_ns + self._events.due_ns[0])
+            await self._finished
+        self._alarm.close()
+
+    def _ring(self) -> None:
+        if self._finished.done():
+            return
+        try:
+            self._send_due()
+        except Exception as error:  # noqa: BLE001 - whatever it is ends the run, in `run`
+            self._finished.set_exception(error)
+
+    def _send_due(self) -> None:
+        events, number = self._events, self._next
+        due, end = events.due_ns, min(self._next + _EVENTS_PER_TURN, len(self._events))
+        while number < end:
+            scheduled, now = self._start_ns + due[number], time.time_ns()
+            if scheduled > now:
+                break
+            channel, lane = events.channel[number], events.lane[number]
+            label = mark.encode(scheduled, now, channel, events.sequence[number], lane, events.load[number])
+            payload = self._filler.payload(label, events.size[number])
+            self._publisher.send(number, self._channels[channel], lane, payload)
+            self.lateness.record_ns(now - scheduled)
+            number += 1
+        self._publisher.flush()
+        self._next = number
+        if number == len(events):
+            self._finished.set_result(None)
+        else:
+            self._alarm.set(self._start_ns + due[number])
+
+
+async def _progress(generator: Generator) -> None:
+    while True:
+        say(sent=generator.sent)
+        await asyncio.sleep(_PROGRESS_SECONDS)
+
+
+async def _run(order: dict[str, Any]) -> None:
+    chosen = scenario.from_dict(order["scenario"])
+    channels = [scenario.channel_name(index) for index in range(chosen.channels)]
+    publisher = systems.get(order["system"]).publisher(Endpoints(**order["endpoints"]), channels)
+    events = plan(chosen, order["publisher"])
+    await publisher.open()
+    generator = Generator(publisher, events, channels, chosen.payload_bytes[1])
+    say(ready=len(events))
+    command = (await asyncio.to_thread(sys.stdin.readline)).split()
+    if not command:
+        return
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 1000)
+    progress = asyncio.create_task(_progress(generator))
+    await generator.run(int(command[1]))
+    await publisher.close()
+    progress.cancel()
+    await asyncio.gather(progress, return_exceptions=True)
+    refused = publisher.refused()
+    np.savez(Path(order["result"]), refused=_positions(events, refused))
+    say(
+        done=True,
+        sent=generator.sent,
+        lateness=figures.latency(generator.lateness).as_dict(),
+        refused=Counter(refused.values()),
+        counters=publisher.counters(),
+    )
+
+
+def _positions(events: Plan, refused: dict[int, str]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    rows = [(events.load[number], events.channel[number], events.sequence[number]) for number in refused]
+    return np.array(rows, dtype=np.int64).reshape(-1, 3)
+
+
+def main() -> None:
+    """Run the process; see the module."""
+    raise_open_files_limit()
+    order = json.loads(sys.stdin.readline())
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(order))
+    except Exception as error:  # noqa: BLE001 - the suite prints it; this process has no terminal
+        say(failed=f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,294 @@
+"""One run: one system under one scenario, from starting its servers to a plain-data result.
+
+Owns the order of things: servers, receivers, generators, the common start, sampling, drain, account.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import accounting, figures, machine, schedule
+from bench.accounting import Account, Histograms
+from bench.children import Child
+from bench.scenario import Scenario
+from bench.servers import Servers
+from bench.systems.base import Endpoints, System
+from lanecast.core.priority import LANES
+from lanecast.core.sketch import Sketch
+
+START_DELAY_NS = 500_000_000
+"""From the word to start until the first event: long enough for every process to hear it."""
+_QUIET_SECONDS = 2.0
+"""Deliveries are over when none has come for this long."""
+_DRAIN_SECONDS = 30.0
+_STEP_SECONDS = 0.25
+
+Tick = Callable[[float, str], None]
+"""Told the share done (0 to 1) and what is going on."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    seconds: float
+    server: machine.Usage
+    receivers: machine.Usage
+    generators: machine.Usage
+    cpu: machine.CpuTimes | None
+
+
+class Run:
+    """One run; use `execute`."""
+
+    def __init__(self, system: System, scenario: Scenario, directory: Path, tick: Tick) -> None:
+        self._system = system
+        self._scenario = scenario
+        self._directory = directory
+        self._tick = tick
+        self._servers = Servers(directory)
+        self._receivers: list[Child] = []
+        self._generators: list[Child] = []
+        self._samples: list[_Sample] = []
+
+    async def execute(self) -> dict[str, Any]:
+        """Run it and return the result as plain data; every process is gone afterwards."""
+        try:
+            return await self._execute()
+        finally:
+            for child in (*self._generators, *self._receivers):
+                await child.close()
+            await self._servers.stop()
+
+    async def _execute(self) -> dict[str, Any]:
+        self._tick(0.0, "starting")
+        endpoints = await self._system.start(self._scenario, self._directory, self._servers)
+        empty = machine.usage(self._servers.pids().values())
+        self._tick(0.0, f"connecting {self._scenario.sockets:,} sockets")
+        await self._spawn(endpoints)
+        connected = machine.usage(self._servers.pids().values())
+        start_ns = time.time_ns() + START_DELAY_NS
+        for child in (*self._receivers, *self._generators):
+            child.tell(f"start {start_ns}")
+        await self._watch(start_ns)
+        generated = [await child.result() for child in self._generators]
+        await self._drain()
+        report = await self._report(endpoints)
+        for child in self._receivers:
+            child.tell("stop")
+        received = [await child.result() for child in self._receivers]
+        self._servers.check()
+        per_connection = (connected.rss_bytes - empty.rss_bytes) / self._scenario.sockets
+        memory = {"empty_bytes": empty.rss_bytes, "connected_bytes": connected.rss_bytes}
+        memory["per_connection_bytes"] = round(per_connection)
+        parts = [dict(np.load(self._file("receiver", number))) for number in range(len(self._receivers))]
+        return {
+            "system": self._system.name,
+            "version": self._system.version(),
+            "lanes": self._system.lanes,
+            **measured(self._scenario, parts),
+            "account": account(self._scenario, parts, self._refused()),
+            "generator": _generator_facts(generated),
+            "receiver": _receiver_facts(received),
+            "cost": self._cost(parts),
+            "memory": memory,
+            "reported": report,
+        }
+
+    def _file(self, kind: str, number: int) -> Path:
+        return self._directory / f"{kind}-{number}.npz"
+
+    async def _spawn(self, endpoints: Endpoints) -> None:
+        common: dict[str, Any] = {
+            "system": self._system.name,
+            "scenario": self._scenario.as_dict(),
+            "endpoints": endpoints.as_dict(),
+        }
+        count = self._scenario.receivers
+        for number in range(count):
+            sockets = list(range(number, self._scenario.sockets, count))
+            order = common | {"sockets": sockets, "result": str(self._file("receiver", number))}
+            self._receivers.append(await Child.spawn("bench.receiver", order))
+        for child in self._receivers:
+            await child.ready()
+        for number in range(self._scenario.publishers):
+            order = common | {"publisher": number, "result": str(self._file("generator", number))}
+            self._generators.append(await Child.spawn("bench.generator", order))
+        for child in self._generators:
+            await child.ready()
+
+    async def _watch(self, start_ns: int) -> None:
+        """Sample until the last event is due."""
+        begin = self._scenario.warmup_seconds
+        end = self._scenario.total_seconds
+        self._samples.append(self._sample(start_ns))
+        measuring = False
+        while True:
+            elapsed = (time.time_ns() - start_ns) / 1e9
+            next_step = min(elapsed + _STEP_SECONDS, end)
+            if not measuring and elapsed < begin:
+                next_step = min(next_step, begin)
+            await asyncio.sleep(max(0.0, next_step - elapsed))
+            elapsed = (time.time_ns() - start_ns) / 1e9
+            measuring = measuring or elapsed >= begin
+            last = self._samples[-1]
+            if elapsed >= end or elapsed - last.seconds >= 1.0 or last.seconds < begin <= elapsed:
+                self._samples.append(self._sample(start_ns))
+            received = sum(child.progress.get("received", 0) for child in self._receivers)
+            self._tick(min(1.0, elapsed / end), f"{received:,} deliveries")
+            self._servers.check()
+            if elapsed >= end or any(child.finished for child in self._receivers):
+                return
+
+    def _sample(self, start_ns: int) -> _Sample:
+        return _Sample(
+            (time.time_ns() - start_ns) / 1e9,
+            machine.usage(self._servers.pids().values()),
+            machine.usage(child.pid for child in self._receivers),
+            machine.usage(child.pid for child in self._generators),
+            machine.cpu_times(),
+        )
+
+    async def _drain(self) -> None:
+        """Wait until nothing comes any more."""
+        deadline = time.monotonic() + _DRAIN_SECONDS
+        last, since = -1, time.monotonic()
+        while time.monotonic() < deadline:
+            received = sum(child.progress.get("received", 0) for child in self._receivers)
+            now = time.monotonic()
+            if received != last:
+                last, since = received, now
+            elif now - since >= _QUIET_SECONDS:
+                return
+            self._tick(1.0, f"{received:,} deliveries, draining")
+            await asyncio.sleep(_STEP_SECONDS)
+
+    async def _report(self, endpoints: Endpoints) -> dict[str, Any]:
+        # The metrics service has the last second's figures a little later; the drain was longer than that.
+        seconds = self._scenario.seconds + _QUIET_SECONDS
+        try:
+            return await self._system.report(endpoints, seconds)
+        except Exception as error:  # noqa: BLE001 - a run without the server's own figures is still a run
+            return {"problem": f"{type(error).__name__}: {error}"}
+
+    def _refused(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        parts = [np.load(self._file("generator", number))["refused"] for number in range(len(self._generators))]
+        return np.concatenate(parts)
+
+    def _cost(self, parts: list[dict[str, Any]]) -> dict[str, Any]:
+        begin = next(s for s in self._samples if s.seconds >= self._scenario.warmup_seconds or s is self._samples[-1])
+        end = self._samples[-1]
+        seconds = max(end.seconds - begin.seconds, 1e-9)
+        steps = np.sum([part["over_time_counts"] for part in parts], axis=0).sum(axis=1)
+        first = int(self._scenario.warmup_seconds / self._scenario.slice_seconds)
+        deliveries = int(steps[first:].sum())
+        server = end.server.cpu_seconds - begin.server.cpu_seconds
+        receivers = end.receivers.cpu_seconds - begin.receivers.cpu_seconds
+        generators = end.generators.cpu_seconds - begin.generators.cpu_seconds
+        return {
+            "seconds": seconds,
+            "deliveries": deliveries,
+            "deliveries_per_second": deliveries / self._scenario.seconds,
+            "server_cpu_seconds": server,
+            "server_cpu_seconds_per_million": server / deliveries * 1e6 if deliveries else None,
+            "receiver_micros_per_delivery": receivers / deliveries * 1e6 if deliveries else None,
+            "receiver_busy": receivers / seconds / len(self._receivers),
+            "generator_busy": generators / seconds / len(self._generators),
+            **machine.shares(begin.cpu, end.cpu),
+            "rss_over_time": [(round(s.seconds, 1), s.server.rss_bytes) for s in self._samples],
+        }
+
+
+def measured(scenario: Scenario, parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return latencies by window and lane, and their course over time."""
+    latency = Histograms.merged(parts, "latency")
+    from_send = Histograms.merged(parts, "from_send")
+    windows: dict[str, dict[str, Any]] = {}
+    for number, window in enumerate(scenario.windows):
+        rows = {lane.name: accounting.lane_row(number, lane) for lane in LANES}
+        lanes = {name: latency.sketch(row) for name, row in rows.items()}
+        sent = {name: from_send.sketch(row) for name, row in rows.items()}
+        lanes["ALL"], sent["ALL"] = _sum(lanes.values()), _sum(sent.values())
+        windows[window.name] = {
+            name: {
+                **figures.latency(sketch).as_dict(),
+                "from_send_p50_ms": figures.latency(sent[name]).p50_ms,
+                "from_send_p99_ms": figures.latency(sent[name]).p99_ms,
+                "skewed": sketch.skewed,
+                "buckets": figures.to_sparse(sketch),
+            }
+            for name, sketch in lanes.items()
+            if sketch.count
+        }
+    steps = Histograms.merged(parts, "over_time")
+    over_time = []
+    for number in range(len(steps.sums)):
+        step = figures.latency(steps.sketch(number))
+        at = number * scenario.slice_seconds - scenario.warmup_seconds
+        over_time.append({"seconds": at, "count": step.count, "p50_ms": step.p50_ms, "p99_ms": step.p99_ms})
+    return {"windows": windows, "over_time": over_time}
+
+
+def _sum(sketches: Iterable[Sketch]) -> Sketch:
+    total = Sketch()
+    for sketch in sketches:
+        total.merge(sketch)
+    return total
+
+
+def account(scenario: Scenario, parts: list[dict[str, Any]], refused: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """Compare what every socket got with what was due to it."""
+    result = Account()
+    for number in range(len(scenario.loads)):
+        lanes = accounting.lane_grid(scenario, schedule.load_events(scenario, number))
+        accepted = np.ones(lanes.shape, dtype=np.bool_)
+        own = refused[refused[:, 0] == number]
+        accepted[own[:, 1], own[:, 2]] = False
+        for part in parts:
+            result.add(part[f"seen_{number}"], part["sockets"] % scenario.channels, lanes, accepted)
+    names = ("expected", "lost", "duplicated", "unexpected")
+    by_lane = {
+        lane.name: {name: int(getattr(result, name)[int(lane)]) for name in names}
+        for lane in LANES
+        if result.expected[int(lane)] or result.unexpected[int(lane)]
+    }
+    totals = {name: sum(figures_of[name] for figures_of in by_lane.values()) for name in names}
+    foreign = int(sum(part["totals"][1] for part in parts))
+    return {**totals, "foreign": foreign, "refused_events": len(refused), "lanes": by_lane}
+
+
+def _generator_facts(results: list[dict[str, Any]]) -> dict[str, Any]:
+    worst = max(results, key=lambda result: result["lateness"]["p99_ms"])
+    return {
+        "sent": sum(result["sent"] for result in results),
+        "lateness": worst["lateness"],
+        "refused": _add(result["refused"] for result in results),
+        "counters": _add(result["counters"] for result in results),
+    }
+
+
+def _receiver_facts(results: list[dict[str, Any]]) -> dict[str, Any]:
+    facts: dict[str, Any] = {name: _add(result[name] for result in results) for name in ("statistics", "closed")}
+    facts["notes"] = _add(result["notes"] for result in results)
+    frames = facts["statistics"].get("frames", 0)
+    facts["received"] = sum(result["received"] for result in results)
+    facts["events_per_frame"] = facts["received"] / frames if frames else None
+    return facts
+
+
+def _add(parts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for part in parts:
+        for name, value in part.items():
+            total[name] = total.get(name, 0) + value
+    return total
+
+
+async def run_once(system: System, scenario: Scenario, directory: Path, tick: Tick) -> dict[str, Any]:
+    """Run one system under one scenario in `directory`, which must exist; return the result as plain data."""
+    return await Run(system, scenario, directory, tick).execute()

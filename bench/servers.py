@@ -1,0 +1,118 @@
+"""The server processes of one run: started, watched until they listen, ended by their own process ids.
+
+Owns child processes and free ports. Their output goes to files in the run's directory, whose last lines are part of
+the error where one of them does not start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+HOST = "127.0.0.1"
+START_SECONDS = 30.0
+STOP_SECONDS = 10.0
+
+
+class ServerError(Exception):
+    """A server did not start, or is gone; says what it printed last."""
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Servers:
+    """The processes of one system."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    def spawn(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+        """Start a process; `name` tells it apart in results and in the file of its output."""
+        with (self._directory / f"{name}.out").open("wb") as output:
+            self._children[name] = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(environment or {})},
+            )
+
+    def pids(self) -> dict[str, int]:
+        """Return the process ids by name."""
+        return {name: child.pid for name, child in self._children.items()}
+
+    def check(self) -> None:
+        """Raise where a process has ended.
+
+        Raises:
+            ServerError: one has.
+        """
+        for name, child in self._children.items():
+            if child.poll() is not None:
+                raise ServerError(f"{name} ended with exit code {child.returncode}: {self.last_words(name)}")
+
+    def last_words(self, name: str) -> str:
+        """Return the end of what a process printed."""
+        return (self._directory / f"{name}.out").read_text(errors="replace")[-800:].strip() or "it printed nothing"
+
+    async def wait_for_port(self, port: int) -> None:
+        """Return when something accepts connections on `port`.
+
+        Raises:
+            ServerError: a process ended, or it took too long.
+        """
+        deadline = asyncio.get_running_loop().time() + START_SECONDS
+        while True:
+            self.check()
+            try:
+                _, writer = await asyncio.open_connection(HOST, port)
+            except OSError:
+                if asyncio.get_running_loop().time() > deadline:
+                    words = "; ".join(f"{name}: {self.last_words(name)}" for name in self._children)
+                    raise ServerError(f"nothing listens on port {port} after {START_SECONDS:.0f} s ({words})") from None
+                await asyncio.sleep(0.05)
+                continue
+            writer.close()
+            return
+
+    async def wait_for_line(self, name: str, word: str) -> str:
+        """Return the first line of a process's output that has `word` in it.
+
+        Raises:
+            ServerError: the process ended, or it took too long.
+        """
+        deadline = asyncio.get_running_loop().time() + START_SECONDS
+        path = self._directory / f"{name}.out"
+        while True:
+            *complete, _ = path.read_text(errors="replace").split("\n")
+            found = next((line for line in complete if word in line), None)
+            if found is not None:
+                return found
+            self.check()
+            if asyncio.get_running_loop().time() > deadline:
+                raise ServerError(f"{name} is not ready after {START_SECONDS:.0f} s: {self.last_words(name)}")
+            await asyncio.sleep(0.05)
+
+    async def stop(self) -> None:
+        """End all processes and wait for them; those that do not drain in time are killed."""
+        for child in self._children.values():
+            if child.poll() is None:
+                child.terminate()
+        for child in self._children.values():
+            try:
+                await asyncio.to_thread(child.wait, STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                await asyncio.to_thread(child.wait)
+        self._children.clear()

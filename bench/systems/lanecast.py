@@ -1,0 +1,252 @@
+"""Lanecast itself: publisher, gateways and metrics as processes of their own, with the log on.
+
+Publishes through the SDK as an AI service would, one message type per lane, and receives protobuf frames as the web
+SDK would. Settings are the defaults, except ports, the data directory, and what the scenario names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from bench import websocket
+from bench.scenario import Scenario
+from bench.servers import HOST, Servers, free_port
+from bench.systems.base import Endpoints, Handshake
+from lanecast._version import __version__
+from lanecast.core.priority import Priority
+from lanecast.runtime import tokens
+from lanecast.v1 import gateway_pb2
+
+_SERVICES = ("publisher_svc", "gateway_svc", "metrics_svc")
+_CLOSE_SECONDS = 60.0
+
+
+class Lanecast:
+    """See the module."""
+
+    name = "lanecast"
+    title = "Lanecast"
+    lanes = True
+
+    def missing(self) -> str | None:
+        """Say which service cannot be started."""
+        absent = [name for name in _SERVICES if find_spec(f"{name}.__main__") is None]
+        return f"{', '.join(absent)} cannot be started from here: run in a checkout" if absent else None
+
+    def version(self) -> str:
+        """Return the version of this checkout."""
+        return f"lanecast {__version__}"
+
+    async def start(self, scenario: Scenario, directory: Path, servers: Servers) -> Endpoints:
+        """Start metrics, publisher and gateways, and make a token for all channels."""
+        ports = {name: free_port() for name in ("publisher", "gateway", "metrics", "metrics_http")}
+        data = directory / "data"
+        shared = {"LANECAST_DATA_DIR": str(data), "LANECAST_METRICS_TARGET": f"{HOST}:{ports['metrics']}"}
+        metrics = {
+            "LANECAST_METRICS_PORT": str(ports["metrics"]),
+            "LANECAST_METRICS_HTTP_PORT": str(ports["metrics_http"]),
+            "LANECAST_METRICS_GATEWAY_URLS": f"ws://{HOST}:{ports['gateway']}/v1/ws",
+        }
+        publisher = {"LANECAST_PUBLISHER_PORT": str(ports["publisher"])}
+        if scenario.policy:
+            publisher["LANECAST_PUBLISHER_POLICY"] = scenario.policy
+        key = tokens.load_or_create_key(data)
+        await _start(servers, "metrics", "metrics_svc", shared | metrics)
+        await _start(servers, "publisher", "publisher_svc", shared | publisher)
+        for number in range(1, scenario.gateways + 1):
+            gateway = {
+                "LANECAST_GATEWAY_PORT": str(ports["gateway"]),
+                "LANECAST_GATEWAY_PUBLISHER_TARGETS": f"{HOST}:{ports['publisher']}",
+                "LANECAST_GATEWAY_REUSE_PORT": "true" if scenario.gateways > 1 else "false",
+                "LANECAST_GATEWAY_INSTANCE": f"gateway-{number}",
+            }
+            await _start(servers, f"gateway-{number}", "gateway_svc", shared | gateway)
+        token = tokens.issue(key, ["*"], subject="bench", ttl_seconds=24 * 3600)
+        return Endpoints(HOST, ports["gateway"], ports["publisher"], token, {"metrics_port": ports["metrics"]})
+
+    def subscriber(self, endpoints: Endpoints) -> LanecastSubscriber:
+        """Return the subscriber protocol."""
+        return LanecastSubscriber(endpoints.token)
+
+    def publisher(self, endpoints: Endpoints, channels: list[str]) -> LanecastPublisher:  # noqa: ARG002
+        """Return a publisher."""
+        return LanecastPublisher(f"{endpoints.host}:{endpoints.publish_port}")
+
+    async def report(self, endpoints: Endpoints, seconds: float) -> dict[str, Any]:
+        """Return what metrics_svc measured: accept to socket write by lane, and each hop by lane."""
+        return await asyncio.wait_for(_latency(f"{endpoints.host}:{endpoints.extra['metrics_port']}", seconds), 10)
+
+
+async def _start(servers: Servers, name: str, module: str, environment: dict[str, str]) -> None:
+    servers.spawn(name, [sys.executable, "-m", module], environment)
+    await servers.wait_for_line(name, '"ready"')
+
+
+async def _latency(target: str, seconds: float) -> dict[str, Any]:
+    import grpc
+    from google.protobuf.duration_pb2 import Duration
+
+    from lanecast.v1 import metrics_pb2, metrics_pb2_grpc
+
+    request = metrics_pb2.GetLatencyRequest(window=Duration(seconds=max(1, round(seconds))))
+    async with grpc.aio.insecure_channel(target) as channel:
+        answer = await metrics_pb2_grpc.MetricsServiceStub(channel).GetLatency(request)
+    server: dict[str, Any] = {}
+    hops: dict[str, dict[str, Any]] = {}
+    for figure in answer.figures:
+        lane = Priority(figure.lane).name
+        values = {
+            "count": figure.count,
+            "mean_ms": figure.mean_seconds * 1e3,
+            "p50_ms": figure.p50_seconds * 1e3,
+            "p95_ms": figure.p95_seconds * 1e3,
+            "p99_ms": figure.p99_seconds * 1e3,
+            "p999_ms": figure.p999_seconds * 1e3,
+            "max_ms": figure.max_seconds * 1e3,
+        }
+        if figure.scope == metrics_pb2.LATENCY_SCOPE_SERVER and not figure.type:
+            server[lane] = values | {"budget_ms": figure.budget_seconds * 1e3, "within_budget": figure.within_budget}
+        elif figure.scope == metrics_pb2.LATENCY_SCOPE_HOP:
+            hops.setdefault(metrics_pb2.Hop.Name(figure.hop).removeprefix("HOP_").lower(), {})[lane] = values
+    return {"server": server, "hops": hops}
+
+
+class LanecastSubscriber:
+    """Protobuf frames of `lanecast.v1.proto`."""
+
+    subprotocol = "lanecast.v1.proto"
+    opcode = websocket.BINARY
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+        self._notes = dict.fromkeys(("gap_frames", "gap_events", "pings", "errors", "drains"), 0)
+
+    def path(self, channel: str) -> str:  # noqa: ARG002
+        """Return the path."""
+        return "/v1/ws"
+
+    def handshake(self, channel: str) -> Handshake:
+        """Say hello, then subscribe, each time waiting for the answer."""
+        hello = gateway_pb2.Hello(token=self._token, client="lanecast-bench")
+        yield from self._ask(gateway_pb2.ClientFrame(hello=hello), "welcome")
+        subscribe = gateway_pb2.Subscribe(channel=channel)
+        yield from self._ask(gateway_pb2.ClientFrame(subscribe=subscribe), "subscribed")
+
+    def _ask(self, request: gateway_pb2.ClientFrame, wanted: str) -> Handshake:
+        to_send = request.SerializeToString()
+        while True:
+            message = yield to_send
+            answer = gateway_pb2.ServerFrame.FromString(message)
+            kind = answer.WhichOneof("frame")
+            if kind == wanted:
+                return
+            if kind == "error":
+                raise websocket.HandshakeError(f"Lanecast refused: {answer.error.reason}: {answer.error.message}")
+            to_send = self.reply(message) or b""
+
+    def reply(self, message: bytes) -> bytes | None:
+        """Answer a ping as the web SDK does, and count gaps, errors and drains."""
+        answer = gateway_pb2.ServerFrame.FromString(message)
+        kind = answer.WhichOneof("frame")
+        if kind == "ping":
+            self._notes["pings"] += 1
+            now = answer.ping.server_send_time_unix_nano
+            pong = gateway_pb2.Pong(
+                sequence=answer.ping.sequence, client_receive_time_unix_nano=now, client_send_time_unix_nano=now
+            )
+            return gateway_pb2.ClientFrame(pong=pong).SerializeToString()
+        if kind == "gap":
+            self._notes["gap_frames"] += 1
+            self._notes["gap_events"] += answer.gap.count
+        elif kind == "error":
+            self._notes["errors"] += 1
+        elif kind == "drain":
+            self._notes["drains"] += 1
+        return None
+
+    def notes(self) -> dict[str, int]:
+        """Return how many frames of each kind came."""
+        return self._notes
+
+
+class LanecastPublisher:
+    """The SDK's AsyncPublisher; every acknowledgement is counted."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._refused: dict[int, str] = {}
+        self._counters = dict.fromkeys(("sent", "acknowledged", "duplicates"), 0)
+        self._open = 0
+        self._idle = asyncio.Event()
+
+    async def open(self) -> None:
+        """Connect."""
+        from lanecast import AsyncPublisher
+        from lanecast.ai.v1 import analytics_pb2, bots_pb2, concierge_pb2, strategy_pb2
+
+        self._publisher = AsyncPublisher(self._target)
+        await self._publisher.__aenter__()
+        # One type per lane, the text in the field that a person would read.
+        self._build = {
+            Priority.CRITICAL: lambda text: concierge_pb2.ConciergeInsight(text=text),
+            Priority.HIGH: lambda text: bots_pb2.BotHandoff(summary=text),
+            Priority.NORMAL: lambda text: analytics_pb2.ShapExplanation(subject=text),
+            Priority.LOW: lambda text: strategy_pb2.StrategyRecommendation(rationale=text),
+        }
+
+    def send(self, number: int, channel: str, lane: int, payload: bytes) -> None:
+        """Hand one event to the SDK."""
+        from lanecast.errors import PublishError
+
+        priority = Priority(lane)
+        message = self._build[priority](payload.decode("ascii"))
+        self._counters["sent"] += 1
+        try:
+            future = self._publisher.publish_nowait(channel, message, priority=priority)
+        except PublishError as error:
+            self._refused[number] = error.reason
+            return
+        self._open += 1
+        future.add_done_callback(lambda done: self._answered(number, done))
+
+    def _answered(self, number: int, future: asyncio.Future[Any]) -> None:
+        from lanecast.errors import PublishError
+
+        self._open -= 1
+        if not self._open:
+            self._idle.set()
+        if future.cancelled():
+            self._refused[number] = "CANCELLED"
+            return
+        error = future.exception()
+        if error is None:
+            self._counters["acknowledged"] += 1
+            self._counters["duplicates"] += bool(future.result().duplicate)
+        else:
+            self._refused[number] = error.reason if isinstance(error, PublishError) else type(error).__name__
+
+    def flush(self) -> None:
+        """Do nothing: the SDK decides when it writes."""
+
+    async def close(self) -> None:
+        """Wait for all acknowledgements, then close the SDK."""
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                while self._open:
+                    self._idle.clear()
+                    await self._idle.wait()
+        except TimeoutError:
+            self._counters["unacknowledged"] = self._open
+        await self._publisher.__aexit__(None, None, None)
+
+    def refused(self) -> dict[int, str]:
+        """Return what was not accepted."""
+        return self._refused
+
+    def counters(self) -> dict[str, int]:
+        """Return acknowledgements and duplicates."""
+        return self._counters
