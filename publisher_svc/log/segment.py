@@ -52,6 +52,22 @@ def size_of(folder: Path, first_offset: int) -> int:
     return sum(file.stat().st_size for file in (path, Path(f"{path}-wal")) if file.exists())
 
 
+def complete(folder: Path, first_offset: int) -> None:
+    """Give a segment its tables where a kill came between the making of the file and theirs.
+
+    Raises:
+        LogError: the file is no segment.
+    """
+    path = path_of(folder, first_offset)
+    connection = _connect(path)
+    try:
+        connection.execute(_SCHEMA)
+    except apsw.Error as error:
+        raise LogError(f"{path} is not a segment of an event log: {error}") from error
+    finally:
+        connection.close()
+
+
 class SegmentWriter:
     """The writing end of the newest segment. Used from the event loop's thread only."""
 
@@ -142,7 +158,7 @@ class SegmentReader:
 
     def __init__(self, folder: Path, first_offset: int) -> None:
         self.first_offset = first_offset
-        self._connection = _connect(path_of(folder, first_offset))
+        self._connection = _connect(path_of(folder, first_offset), apsw.SQLITE_OPEN_READWRITE)
         self._lanes: dict[ChannelLane, int] = {}
 
     def get(self, offset: int) -> StoredEvent | None:
@@ -201,9 +217,9 @@ class SegmentReader:
         return number
 
 
-def _connect(path: Path) -> apsw.Connection:
+def _connect(path: Path, flags: int = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE) -> apsw.Connection:
     try:
-        connection = apsw.Connection(str(path))
+        connection = apsw.Connection(str(path), flags=flags)
         connection.set_busy_timeout(5_000)
         return connection
     except apsw.Error as error:

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import apsw
+
 from lanecast.core import wire
 from lanecast.core.limits import DEDUP_WINDOW_SECONDS
 from lanecast.core.position import Lineage
@@ -67,6 +69,8 @@ class SqliteEventLog:
         self._end = 0
         self._writer: segment.SegmentWriter | None = None
         self._begun = 0.0
+        self._closed_through = 0
+        """First offset of the newest segment that is closed: retention touches none beyond it."""
         self._readers: dict[int, segment.SegmentReader] = {}
         self._reading = ThreadPoolExecutor(1, "log-read")
         self._keeping = ThreadPoolExecutor(1, "log-keep")
@@ -94,12 +98,14 @@ class SqliteEventLog:
         try:
             heads, through = manifest.heads()
             heads, end = _recover_heads(folder, heads, through)
+            manifest.save_heads(heads, end)
             lineage = manifest.open_lineage(end + 1, _boot_id())
             self = cls(folder, settings, lineage, manifest)
             self._heads, self._end = heads, end
             self._recover_dedup()
+            self._closed_through = self._firsts[-1] if self._firsts else 0
             self._begin_segment()
-        except LogError as error:
+        except (LogError, apsw.Error) as error:
             raise StartError(f"cannot use the event log in {folder}: {error}") from error
         return self
 
@@ -243,6 +249,7 @@ class SqliteEventLog:
 
     def _retire(self, full: segment.SegmentWriter) -> None:
         self._finish(full)
+        self._closed_through = full.first_offset
         self._apply_retention()
 
     def _finish(self, writer: segment.SegmentWriter) -> None:
@@ -256,7 +263,7 @@ class SqliteEventLog:
         """Delete the oldest closed segments while they are too old or too large together."""
         sizes = {first: segment.size_of(self._folder, first) for first in self._firsts}
         oldest_kept = time.time_ns() - int(self._settings.retention_seconds * 1e9)
-        while len(self._firsts) > 1:
+        while len(self._firsts) > 1 and self._firsts[0] <= self._closed_through:
             first = self._firsts[0]
             reader = segment.SegmentReader(self._folder, first)
             newest = reader.newest_time()
@@ -350,13 +357,19 @@ class SqliteEventLog:
             reader.close()
 
     async def _in(self, executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(executor, work)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(executor, work)
+        except apsw.Error as error:
+            raise LogError(f"cannot read the event log in {self._folder}: {error}") from error
 
 
 def _recover_heads(folder: Path, heads: dict[ChannelLane, int], through: int) -> tuple[dict[ChannelLane, int], int]:
     """Bring saved heads up to date from the segments that were not closed; return them with the last offset."""
     end = through
-    for first in segment.first_offsets(folder):
+    firsts = segment.first_offsets(folder)
+    if firsts:
+        segment.complete(folder, firsts[-1])
+    for first in firsts:
         reader = segment.SegmentReader(folder, first)
         last = reader.last_offset()
         if last > through:
