@@ -1,0 +1,125 @@
+"""Latency figures per lane, scope, hop and type.
+
+Owns which series make up a figure and what is computed of it. Reads `telemetry`; called by `queries` and the grade.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lanecast.core.instruments import DELIVERY_DURATION, HOP_DURATION
+from lanecast.core.priority import BUDGET_SECONDS, LANES, Priority
+from metrics_svc.core.catalogue import HOPS, SCOPES, SERVER
+from metrics_svc.core.selection import Selection
+from metrics_svc.core.series import Series
+from metrics_svc.core.telemetry import NANOS, Telemetry
+from metrics_svc.core.windows import Span
+
+HOP = "hop"
+"""Scope of a figure about one hop."""
+
+_QUANTILES = (0.5, 0.95, 0.99, 0.999)
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyFigure:
+    """Quantiles of one latency, in seconds."""
+
+    scope: str
+    """`server`, `end_to_end` or `hop`."""
+    hop: str
+    """Where the scope is `hop`."""
+    lane: Priority
+    type: str
+    """Empty: all types together."""
+    arm: str
+    """Empty: both arms together."""
+    count: int
+    p50: float
+    p95: float
+    p99: float
+    p999: float
+    maximum: float
+    mean: float
+    budget: float
+    """Zero where the scope has none."""
+    within_budget: float
+    """Share of samples, 0 to 1; zero where the scope has no budget."""
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyReport:
+    """Latency over a window."""
+
+    end_ns: int
+    window_seconds: float
+    figures: tuple[LatencyFigure, ...]
+
+
+def report(telemetry: Telemetry, selection: Selection, now_ns: int, window_seconds: int) -> LatencyReport:
+    """Return one figure for each lane, scope and hop that has data in the window up to now.
+
+    The window begins with a whole second, so it may reach back up to a second further than asked.
+    """
+    now = now_ns // NANOS
+    span = telemetry.span(now - window_seconds, now + 1, now_ns)
+    found = (figure for lane in selection.lanes or LANES for figure in _lane_figures(telemetry, span, selection, lane))
+    return LatencyReport(now_ns, max(1.0, now_ns / NANOS - span.start), tuple(found))
+
+
+def _lane_figures(telemetry: Telemetry, span: Span, selection: Selection, lane: Priority) -> Iterator[LatencyFigure]:
+    for type_name in selection.types or ("",):
+        for scope in SCOPES:
+            series = of_type(telemetry.series(DELIVERY_DURATION, lane=lane.name, scope=scope), type_name)
+            budget = BUDGET_SECONDS[lane] if scope == SERVER else 0.0
+            yield from _figure(span, series, selection, scope=scope, lane=lane, type_name=type_name, budget=budget)
+    if selection.types:
+        return  # hops are measured for all types together
+    for hop in HOPS:
+        series = telemetry.series(HOP_DURATION, lane=lane.name, hop=hop)
+        yield from _figure(span, series, selection, scope=HOP, hop=hop, lane=lane)
+
+
+def of_type(series: list[Series], type_name: str) -> list[Series]:
+    """Return the series of one type; for the empty name those that hold all types together."""
+    return [one for one in series if one.attributes.get("type", "") == type_name]
+
+
+def of_arm(series: list[Series], arm: str) -> list[Series]:
+    """Return the series of one rollout arm; for the empty name all."""
+    return [one for one in series if one.attributes.get("arm") == arm] if arm else series
+
+
+def _figure(
+    span: Span,
+    series: list[Series],
+    selection: Selection,
+    *,
+    scope: str,
+    lane: Priority,
+    hop: str = "",
+    type_name: str = "",
+    budget: float = 0.0,
+) -> Iterator[LatencyFigure]:
+    sketch = span.sketch(of_arm(series, selection.arm))
+    count = sketch.count
+    if not count:
+        return
+    p50, p95, p99, p999 = sketch.quantiles(_QUANTILES)
+    yield LatencyFigure(
+        scope=scope,
+        hop=hop,
+        lane=lane,
+        type=type_name,
+        arm=selection.arm,
+        count=count,
+        p50=p50,
+        p95=p95,
+        p99=p99,
+        p999=p999,
+        maximum=sketch.maximum_ns / 1e9,
+        mean=sketch.sum_ns / count / 1e9,
+        budget=budget,
+        within_budget=sketch.share_within(budget) if budget else 0.0,
+    )
