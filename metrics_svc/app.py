@@ -1,0 +1,101 @@
+"""Puts metrics_svc together.
+
+The composition root: owns which parts there are and the order in which they start and stop. Called by `__main__`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from lanecast.runtime import tokens
+from lanecast.runtime.grpc_server import GrpcServer
+from lanecast.v1 import admin_pb2, metrics_pb2, rollout_pb2
+from metrics_svc import otlp_receiver, session, static_files
+from metrics_svc.config import MetricsConfig
+from metrics_svc.core.queries import Queries
+from metrics_svc.core.telemetry import Telemetry
+from metrics_svc.grpc_service import MetricsServicer, UnimplementedServicer
+from metrics_svc.http import HttpServer
+from metrics_svc.http_api import Handler, MetricsApi
+from metrics_svc.loop_lag import LoopLag
+from metrics_svc.streams import Streams
+
+
+class MetricsService:
+    """One metrics_svc process."""
+
+    def __init__(self, config: MetricsConfig, clock_ns: Callable[[], int] = time.time_ns) -> None:
+        self._config = config
+        self._clock_ns = clock_ns
+        self.telemetry = Telemetry(clock_ns())
+        self._queries = Queries(self.telemetry)
+        self._grpc_streams = Streams(config.max_streams)
+        self._http_streams = Streams(config.max_streams)
+        self._lag = LoopLag(self.telemetry, config.instance, clock_ns)
+        self._grpc: GrpcServer | None = None
+        self._http: HttpServer | None = None
+
+    async def start(self) -> dict[str, Any]:
+        """Listen on both ports; return what the ready line says.
+
+        Raises:
+            StartError: a port is in use, or the development key cannot be read or made.
+        """
+        config = self._config
+        self._http = await self._build_http()
+        self._grpc = self._build_grpc()
+        http_port = await self._http.start(config.host, config.http_port)
+        try:
+            port = await self._grpc.start(config.host, config.port)
+        except BaseException:
+            await self._http.close()
+            raise
+        self._lag.start()
+        await self._grpc.serving()
+        return {
+            "address": f"{config.host}:{port}",
+            "instance": config.instance,
+            "http_address": f"{config.host}:{http_port}",
+            "url": f"http://{config.host}:{http_port}/",
+        }
+
+    async def drain(self) -> None:
+        """End streams, answer what was asked, release the ports."""
+        assert self._grpc is not None
+        assert self._http is not None
+        self._http.drain()
+        await self._grpc.draining()
+        self._http_streams.drain()
+        self._grpc_streams.drain()
+        await self._grpc.stop(self._config.drain_seconds)
+        await self._http.close()
+        await self._lag.close()
+
+    def _build_grpc(self) -> GrpcServer:
+        server = GrpcServer()
+        server.add(otlp_receiver.SERVICE, otlp_receiver.OtlpReceiver(self.telemetry, self._clock_ns))
+        servicer = MetricsServicer(self._queries, self._grpc_streams, self._clock_ns)
+        server.add(metrics_pb2.DESCRIPTOR.services_by_name["MetricsService"], servicer)
+        for file, name in ((rollout_pb2.DESCRIPTOR, "RolloutService"), (admin_pb2.DESCRIPTOR, "AdminService")):
+            service = file.services_by_name[name]
+            server.add(service, UnimplementedServicer(service))
+        return server
+
+    async def _build_http(self) -> HttpServer:
+        return HttpServer(
+            MetricsApi(self._queries, self._http_streams, self._clock_ns),
+            self.telemetry,
+            await self._session(),
+            static_files.security_headers(self._config.gateway_urls),
+            self._clock_ns,
+        )
+
+    async def _session(self) -> Handler:
+        config = self._config
+        if not config.session_page:
+            return session.disabled
+        key = await asyncio.to_thread(tokens.load_or_create_key, config.data_dir)
+        return session.SessionPage(key, config.gateway_urls, config.page_channels, config.session_networks).get

@@ -1,0 +1,70 @@
+"""Options of metrics_svc.
+
+Owns their names, defaults and checks. Read by `__main__` and by the command line, which starts the service as a child.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from lanecast.core.channel import check_pattern
+from lanecast.errors import ConfigError
+from lanecast.runtime.config import option
+
+SECTION = "metrics"
+
+_PAGE_CHANNELS = ("agent:42", "bots:handoffs", "analytics:valuations", "strategy:recommendations")
+
+
+@dataclass(frozen=True)
+class MetricsConfig:
+    """Configuration of one metrics_svc process."""
+
+    host: str = option("127.0.0.1", "Address to listen on, for gRPC and HTTP.")
+    port: int = option(7402, "Port of the gRPC services; 0 takes a free one.")
+    http_port: int = option(7480, "Port of the page and the HTTP API; 0 takes a free one.")
+    data_dir: Path = option(Path(".lanecast"), "Directory of the log and the development key.", shared=True)
+    instance: str = option("metrics-1", "Name of this process in telemetry.")
+    gateway_urls: tuple[str, ...] = option(
+        ("ws://127.0.0.1:7401/v1/ws",), "WebSocket addresses that the page connects to."
+    )
+    page_channels: tuple[str, ...] = option(
+        _PAGE_CHANNELS, "Channels, or patterns of channels, that the page may read."
+    )
+    session_page: bool = option(
+        True, "Give a page on this machine a token for page_channels. Turn it off outside development."
+    )
+    session_networks: tuple[str, ...] = option(
+        (), "Networks besides loopback that may ask for such a token, for containers whose port is published locally."
+    )
+    max_streams: int = option(64, "Most streams of metrics that are open at once, over gRPC and over HTTP each.")
+    drain_seconds: float = option(5.0, "Longest time that calls in progress may take after SIGTERM.")
+
+    def __post_init__(self) -> None:
+        for url in self.gateway_urls:
+            _check_url(url)
+        for pattern in self.page_channels:
+            problem = check_pattern(pattern)
+            if problem:
+                raise ConfigError(f"page_channels: {problem}")
+        for network in self.session_networks:
+            _check_network(network)
+        if self.max_streams < 1 or self.drain_seconds < 0:
+            raise ConfigError("max_streams must be at least 1 and drain_seconds at least 0")
+
+
+def _check_url(url: str) -> None:
+    parts = urlsplit(url)
+    unsafe = any(char.isspace() or char in ";,'\"" for char in url)  # it goes into a response header
+    if parts.scheme not in {"ws", "wss"} or not parts.hostname or unsafe:
+        raise ConfigError(f"gateway_urls has {url!r}: write it as ws://host:port/v1/ws or wss://host/v1/ws")
+
+
+def _check_network(network: str) -> None:
+    try:
+        ipaddress.ip_network(network)
+    except ValueError as error:
+        raise ConfigError(f"session_networks has {network!r}: write it as 172.16.0.0/12") from error

@@ -1,0 +1,180 @@
+"""The HTTP API of metrics: the same figures as over gRPC, as ProtoJSON and as server-sent events.
+
+Owns the query parameters and the form of errors, `{"code", "reason", "message"}`. Registered by `http`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from google.protobuf.json_format import MessageToJson
+from google.protobuf.message import Message
+
+from lanecast.errors import StatusError
+from metrics_svc import messages
+from metrics_svc.core import selection as limits
+from metrics_svc.core.queries import Queries
+from metrics_svc.core.selection import Selection
+from metrics_svc.streams import Streams
+
+PREFIX = "/api/v1/websocket-performance"
+HEARTBEAT_SECONDS = 15.0
+"""A stream that has nothing to say sends a comment this often, so that proxies keep it."""
+WRITE_SECONDS = 10.0
+"""A reader that takes nothing for this long is cut off."""
+
+_HTTP_STATUS = {3: 400, 5: 404, 7: 403, 8: 429, 14: 503}
+_COMMON = ("window", "lanes", "types", "arm")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class MetricsApi:
+    """Handlers of the paths under `PREFIX`."""
+
+    def __init__(self, queries: Queries, streams: Streams, clock_ns: Callable[[], int]) -> None:
+        self._queries = queries
+        self._streams = streams
+        self._clock_ns = clock_ns
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes."""
+        return [
+            web.get(f"{PREFIX}/latency-metrics", self.latency, allow_head=False),
+            web.get(f"{PREFIX}/throughput-metrics", self.throughput, allow_head=False),
+            web.get(f"{PREFIX}/optimization-status", self.status, allow_head=False),
+            web.get(f"{PREFIX}/grade", self.status, allow_head=False),
+            web.get(f"{PREFIX}/stream", self.stream, allow_head=False),
+        ]
+
+    async def latency(self, request: web.Request) -> web.Response:
+        """Answer like GetLatency."""
+        _check_names(request, _COMMON)
+        window = _window(request, limits.DEFAULT_WINDOW_SECONDS)
+        report = self._queries.latency(_selection(request), self._clock_ns(), window)
+        return json_response(messages.latency_response(report))
+
+    async def throughput(self, request: web.Request) -> web.Response:
+        """Answer like GetThroughput."""
+        _check_names(request, _COMMON)
+        window = _window(request, limits.DEFAULT_WINDOW_SECONDS)
+        report = self._queries.throughput(_selection(request), self._clock_ns(), window)
+        return json_response(messages.throughput_response(report))
+
+    async def status(self, request: web.Request) -> web.Response:
+        """Answer like GetOptimizationStatus."""
+        _check_names(request, ("window",))
+        window = _window(request, limits.DEFAULT_STATUS_WINDOW_SECONDS)
+        return json_response(messages.status_response(self._queries.status(self._clock_ns(), window)))
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        """Send what WatchMetrics would, as server-sent events, until the reader or the service goes."""
+        _check_names(request, (*_COMMON, "interval"))
+        text = _one(request, "interval")
+        interval = limits.check_interval(None if text is None else limits.parse_duration(text, "interval"))
+        window = _window(request, limits.DEFAULT_WATCH_WINDOW_SECONDS, limits.MAX_WATCH_WINDOW_SECONDS)
+        chosen = _selection(request)
+        with self._streams.enter():
+            response = web.StreamResponse(
+                headers={"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
+            )
+            await response.prepare(request)
+            await _write(response, request, "retry: 2000\n\n")
+            try:
+                await self._send_until_drained(response, request, chosen, interval, window)
+            except ConnectionError:
+                return response  # the reader has gone
+            return response
+
+    async def _send_until_drained(
+        self, response: web.StreamResponse, request: web.Request, chosen: Selection, interval: float, window: int
+    ) -> None:
+        number = 0
+        while True:
+            now_ns = self._clock_ns()
+            latency = self._queries.latency(chosen, now_ns, window)
+            message = messages.watch_response(latency, self._queries.throughput(chosen, now_ns, window))
+            await _write(response, request, f"id: {number}\nevent: metrics\ndata: {_json(message)}\n\n")
+            number += 1
+            if not await self._pause(response, request, interval):
+                await _write(response, request, "event: drain\ndata: {}\n\n")
+                return
+
+    async def _pause(self, response: web.StreamResponse, request: web.Request, interval: float) -> bool:
+        rest = interval
+        while rest > HEARTBEAT_SECONDS:
+            if not await self._streams.pause(HEARTBEAT_SECONDS):
+                return False
+            await _write(response, request, ": heartbeat\n\n")
+            rest -= HEARTBEAT_SECONDS
+        return await self._streams.pause(rest)
+
+
+@web.middleware
+async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer errors of ours in the one form that docs/errors.md describes."""
+    try:
+        return await handler(request)
+    except StatusError as error:
+        headers = {"Retry-After": str(max(1, round(error.retry_delay_seconds)))} if error.retry_delay_seconds else {}
+        return error_response(_HTTP_STATUS.get(error.code, 500), error.code, error.reason, str(error), headers)
+
+
+def error_response(
+    status: int, code: int, reason: str, message: str, headers: dict[str, str] | None = None
+) -> web.Response:
+    """Return an error with its canonical gRPC code."""
+    body = {"code": code, "reason": reason, "message": message}
+    return web.json_response(body, status=status, headers={"Cache-Control": "no-store", **(headers or {})})
+
+
+def json_response(message: Message) -> web.Response:
+    """Return a message as ProtoJSON."""
+    return web.Response(text=_json(message), content_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+def _json(message: Message) -> str:
+    return MessageToJson(message, indent=None, always_print_fields_with_no_presence=True)
+
+
+async def _write(response: web.StreamResponse, request: web.Request, text: str) -> None:
+    try:
+        async with asyncio.timeout(WRITE_SECONDS):
+            await response.write(text.encode())
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("the reader does not take what is sent") from None
+
+
+def _check_names(request: web.Request, allowed: tuple[str, ...]) -> None:
+    for name in request.query:
+        if name not in allowed:
+            text = f"unknown parameter {name!r:.60}: use {', '.join(allowed)}"
+            raise limits.invalid("PARAMETER_UNKNOWN", text, f"{name:.60}")
+
+
+def _one(request: web.Request, name: str) -> str | None:
+    values = request.query.getall(name, [])
+    if len(values) > 1:
+        raise limits.invalid("PARAMETER_REPEATED", f"the parameter {name} is given more than once", name)
+    return values[0] if values else None
+
+
+def _many(request: web.Request, name: str) -> list[str]:
+    return [part for value in request.query.getall(name, []) for part in value.split(",") if part]
+
+
+def _window(request: web.Request, default: int, maximum: int = limits.MAX_WINDOW_SECONDS) -> int:
+    text = _one(request, "window")
+    return limits.check_window(None if text is None else limits.parse_duration(text, "window"), default, maximum)
+
+
+def _selection(request: web.Request) -> Selection:
+    arm = (_one(request, "arm") or "").lower().removeprefix("arm_")
+    if arm not in {"", "baseline", "candidate"}:
+        raise limits.invalid("ARM_UNKNOWN", f"unknown arm {arm!r:.60}: use baseline or candidate", "arm")
+    lanes = limits.parse_lanes(_many(request, "lanes"))
+    return Selection(lanes, limits.check_types(tuple(_many(request, "types"))), arm)
