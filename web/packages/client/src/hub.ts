@@ -1,0 +1,170 @@
+// One channel of a client: the listeners on it and its continuity. Turns frames into events for listeners; what must be
+// sent goes through the `send` the client gives it.
+
+import { type Accepted, ChannelState, type Continuity, type Gap, type Since } from "./channel-state.ts";
+import type { LanecastError } from "./errors.ts";
+import type { AdvanceFrame, ClientFrame, EventsFrame, GapFrame, Lane, SubscribedFrame, WireEvent } from "./frames.ts";
+import { LANES } from "./frames.ts";
+import type { Latency } from "./latency.ts";
+import type { EventEnvelope, SubscribeOptions } from "./types.ts";
+
+/** An event before its payload type is known to the compiler. */
+export type AnyEvent = EventEnvelope & { readonly type: string; readonly data: unknown };
+
+/** Reasons after which the application's picture is incomplete. */
+const UNRECOVERABLE: ReadonlySet<string> = new Set(["TRUNCATED", "AHEAD", "EPOCH_UNKNOWN", "UNEXPLAINED"]);
+
+class Listener {
+  readonly lanes: ReadonlySet<Lane>;
+  readonly ready: Promise<void>;
+  accept: () => void = () => {};
+  refuse: (error: LanecastError) => void = () => {};
+
+  constructor(
+    readonly call: (event: AnyEvent) => void,
+    readonly options: SubscribeOptions,
+  ) {
+    this.lanes = new Set(options.lanes ?? LANES);
+    this.ready = new Promise((resolve, reject) => {
+      this.accept = resolve;
+      this.refuse = reject;
+    });
+    // Whoever does not ask for `ready` is told by `onError`; the rejection must not count as unhandled.
+    this.ready.catch(() => {});
+  }
+}
+
+/** What a hub needs of its client. */
+export interface Outlet {
+  connected(): boolean;
+  send(frame: ClientFrame): void;
+}
+
+export class Hub {
+  readonly #state: ChannelState;
+  readonly #outlet: Outlet;
+  readonly #listeners = new Set<Listener>();
+  /** Set while a retry after a refusal waits. */
+  retryTimer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(channel: string, since: Since, outlet: Outlet) {
+    this.#state = new ChannelState(channel, since);
+    this.#outlet = outlet;
+  }
+
+  get empty(): boolean {
+    return this.#listeners.size === 0;
+  }
+
+  add(call: (event: AnyEvent) => void, options: SubscribeOptions): Listener {
+    const listener = new Listener(call, options);
+    this.#listeners.add(listener);
+    if (this.#state.addLanes([...listener.lanes])) this.request();
+    else if (this.#state.live) listener.accept();
+    return listener;
+  }
+
+  remove(listener: Listener): boolean {
+    return this.#listeners.delete(listener);
+  }
+
+  continuity(): Continuity {
+    return this.#state.continuity();
+  }
+
+  /** Subscribes, or resumes where the channel stands. Without a connection it waits for the next `welcome`. */
+  request(): void {
+    if (this.#outlet.connected()) this.#outlet.send(this.#state.request());
+  }
+
+  disconnected(): void {
+    this.#state.disconnected();
+    clearTimeout(this.retryTimer);
+  }
+
+  subscribed(frame: SubscribedFrame): void {
+    this.#state.subscribed(frame);
+    if (this.#state.live) for (const listener of this.#listeners) listener.accept();
+  }
+
+  refused(): void {
+    this.#state.refused();
+  }
+
+  /** The client has given up for now: nobody should wait for `ready`. The subscriptions stay for a later `connect`. */
+  failed(error: LanecastError): void {
+    for (const listener of this.#listeners) listener.refuse(error);
+  }
+
+  /** Ends all subscriptions. */
+  end(error: LanecastError): void {
+    clearTimeout(this.retryTimer);
+    const listeners = [...this.#listeners];
+    this.#listeners.clear();
+    for (const listener of listeners) {
+      listener.refuse(error);
+      guard(() => listener.options.onError?.(error));
+    }
+  }
+
+  gap(frame: GapFrame): void {
+    const gap = this.#state.gap(frame);
+    if (gap) this.#tellGap(gap);
+  }
+
+  advance(frame: AdvanceFrame): void {
+    this.#state.advance(frame);
+  }
+
+  /** Delivers what is new; `latencyOf` is asked once for each such event. Asks again for what is missing. */
+  events(frame: EventsFrame, latencyOf: (event: WireEvent) => Latency | null): Accepted {
+    const accepted = this.#state.events(frame);
+    if (accepted.gap) this.#tellGap(accepted.gap);
+    for (const event of accepted.events) {
+      const made = makeEvent(event, frame, latencyOf(event));
+      for (const listener of this.#listeners) {
+        if (listener.lanes.has(frame.lane)) guard(() => listener.call(made));
+      }
+    }
+    if (accepted.recover) this.request();
+    return accepted;
+  }
+
+  #tellGap(gap: Gap): void {
+    for (const { lanes, options } of this.#listeners) {
+      if (!lanes.has(gap.lane)) continue;
+      guard(() => options.onGap?.(gap));
+      if (UNRECOVERABLE.has(gap.reason)) guard(() => options.onUnrecoverable?.(gap));
+    }
+  }
+}
+
+function makeEvent(event: WireEvent, frame: EventsFrame, latency: Latency | null): AnyEvent {
+  return {
+    channel: frame.channel,
+    lane: frame.lane,
+    epoch: frame.epoch,
+    offset: event.offset,
+    id: event.id,
+    source: event.source,
+    type: event.type,
+    data: event.data,
+    createTime: event.createTime > 0 ? new Date(event.createTime / 1000) : null,
+    delivery: frame.replayed ? "recovered" : "live",
+    latency,
+    policy: frame.policy,
+    arm: frame.arm,
+    traceContext: event.traceContext,
+  };
+}
+
+/** Calls back into the application. What it throws is its own: reported as uncaught, it must not stop the next event. */
+export function guard(call: () => void): void {
+  try {
+    call();
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
+  }
+}
