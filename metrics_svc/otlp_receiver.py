@@ -18,7 +18,7 @@ from opentelemetry.proto.metrics.v1 import metrics_pb2
 from opentelemetry.proto.resource.v1 import resource_pb2
 
 from lanecast.core.instruments import Key
-from metrics_svc.core.catalogue import ATTRIBUTES, Kind
+from metrics_svc.core.catalogue import Kind
 from metrics_svc.core.packed import MAX_COUNT, from_exponential
 from metrics_svc.core.telemetry import Point, Process, Telemetry
 
@@ -167,11 +167,9 @@ def _key(metric: metrics_pb2.Metric, point: Any) -> Key:
 
 def _attributes(pairs: Iterable[common_pb2.KeyValue]) -> Iterator[tuple[str, str]]:
     for pair in pairs:
-        name = pair.key
-        if name in ATTRIBUTES:
-            value = pair.value.string_value
-            if value:  # an empty value says as much as none
-                yield name, value
+        value = pair.value.string_value
+        if value:  # an empty value says as much as none
+            yield pair.key, value
 
 
 def _process(resource: resource_pb2.Resource) -> Process:

@@ -61,19 +61,29 @@ OTHER = "other"
 """Value of `type` for events whose own type has no series."""
 
 ATTRIBUTES = frozenset({
-    "lane", "hop", "scope", "type", "arm", "policy", "reason", "result", "protocol", "role", "window", "signal",
-    "rollout", "rule",
+    "lane", "hop", "scope", "type", "arm", "policy", "reason", "result", "protocol", "queue", "role", "window",
+    "signal", "rollout", "rule",
 })  # fmt: skip
-"""Attributes that make a series; values that differ only in others are counted together."""
+"""Attributes that make a series. Counts that differ only in others are added up; a gauge may have no others."""
+
+UNKNOWN_LANE = "unknown"
+"""Value of `lane` for refused events that name none."""
 
 _VALUES: dict[str, frozenset[str]] = {
-    "lane": frozenset(lane.name for lane in LANES),
+    "lane": frozenset({*(lane.name for lane in LANES), UNKNOWN_LANE}),
     "hop": frozenset(HOPS),
     "scope": frozenset(SCOPES),
     "arm": frozenset({"baseline", "candidate"}),
 }
 MAX_VALUE_LENGTH = 128
 """Longest attribute value, in characters."""
+
+
+def keep(key: names.Key) -> names.Key:
+    """Return the series that counts what is reported as `key`: without attributes that make no series."""
+    if all(name in ATTRIBUTES for name, _ in key.attributes):
+        return key
+    return names.Key(key.name, tuple(pair for pair in key.attributes if pair[0] in ATTRIBUTES))
 
 
 def check(key: names.Key, kind: Kind) -> str | None:
@@ -84,6 +94,8 @@ def check(key: names.Key, kind: Kind) -> str | None:
     if metric.kind is not kind:
         return f"{key.name} is a {metric.kind.value}, not a {kind.value}"
     for name, value in key.attributes:
+        if kind is Kind.GAUGE and name not in ATTRIBUTES:
+            return f"the attribute {name!r:.100} makes no series, and gauges cannot be added up: leave it out"
         allowed = _VALUES.get(name)
         if allowed is not None and value not in allowed:
             return f"the attribute {name} is {value!r:.100}: use one of {', '.join(sorted(allowed))}"

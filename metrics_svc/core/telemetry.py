@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from lanecast.core.instruments import Key
-from metrics_svc.core.catalogue import Kind, check
+from metrics_svc.core.catalogue import Kind, check, keep
 from metrics_svc.core.packed import MAX_COUNT, PackedSketch
 from metrics_svc.core.series import Series, SeriesTable, Value
 from metrics_svc.core.windows import FUTURE_SECONDS, Span, Windows
@@ -75,8 +75,9 @@ class Telemetry:
         self._windows = Windows(now_ns // NANOS)
         self._series = SeriesTable(max_series)
         self._max_series = max_series
+        self._max_recent = 4 * max_series
         self._processes: dict[Process, int] = {}
-        self._recent: dict[tuple[Process, Series], Point] = {}
+        self._recent: dict[tuple[Process, Key], Point] = {}
         self._advanced = 0
         self.version = 0
         """Grows with each report: an answer computed at the same version and second is still right."""
@@ -134,7 +135,8 @@ class Telemetry:
 
     def _add_point(self, process: Process, point: Point, now_ns: int) -> bool:
         series = self._series_of(process, point, now_ns)
-        before = self._recent.get((process, series))
+        reported = (process, point.key)  # not the series: several reported keys may share one
+        before = self._recent.get(reported)
         if before is not None and _repeats(before, point):
             if point.end_ns <= before.end_ns:
                 return False
@@ -145,8 +147,8 @@ class Telemetry:
             raise _Refusal("the point is older than anything that is kept (24 h)")
         series.count(point.value)
         series.last_second = max(series.last_second, second)
-        if point.start_ns:
-            self._recent[process, series] = point
+        if point.start_ns and (before is not None or len(self._recent) < self._max_recent):
+            self._recent[reported] = point
         return True
 
     def _series_of(self, process: Process, point: Point, now_ns: int) -> Series:
@@ -161,7 +163,7 @@ class Telemetry:
             raise _Refusal("the point ends before it starts")
         if not isinstance(point.value, PackedSketch) and not abs(point.value) < MAX_COUNT * NANOS:
             raise _Refusal("the value is no plausible number")
-        series = self._series.find(point.key, point.kind, process.name)
+        series = self._series.find(keep(point.key), point.kind, process.name)
         if series is None:
             raise _Refusal(f"there are {self._max_series} series already; no more are kept")
         return series
