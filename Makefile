@@ -1,9 +1,92 @@
 # The commands of the project; `make help` lists them. Everything is installed into this checkout.
 SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
 PYTHON ?= python3
 BIN := .venv/bin
-.DEFAULT_GOAL := help
+NPM := npm --prefix web
+# What the generated Python modules, and what the page, are made of.
+CONTRACTS := $(shell find protos -name '*.proto')
+WEB_SOURCES := $(shell find web protos -type d \( -name node_modules -o -name dist -o -name gen \) -prune -o -type f -print)
+PYTEST_ARGS ?=
 
 .PHONY: help
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: install
+install: .venv/.project metrics_svc/static/index.html ## Put everything into .venv and web/node_modules, and build the page
+
+.PHONY: run
+run: install ## Start Lanecast with four example AI services; prints the address of the dashboard
+	exec $(BIN)/lanecast demo --up --data-dir .lanecast
+
+.PHONY: test
+test: install ## Run all tests: Python, TypeScript, and a real Chromium
+	.ci/chromium
+	$(BIN)/pytest $(PYTEST_ARGS)
+	$(NPM) test
+
+.PHONY: lint
+lint: install ## Check style, types, walls, contracts and dependencies
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	web/node_modules/.bin/buf lint
+	.ci/contracts
+	$(NPM) run check
+	$(BIN)/python .ci/audit.py
+
+.PHONY: format
+format: install ## Bring the sources into the project's style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(NPM) run format
+
+.PHONY: wheel
+wheel: install ## Build the wheel and the source archive into dist/
+	rm -rf dist
+	$(BIN)/python -m hatchling build
+
+.PHONY: lock
+lock: .venv/.python ## Bring the lock files in requirements/ in line with pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --extra examples --group dev $(LOCK_ARGS) -o requirements/dev.lock
+	$(BIN)/uv pip compile pyproject.toml $(LOCK_ARGS) -o requirements/run.lock
+LOCK_ARGS := --universal --generate-hashes --no-emit-index-url --no-header -q
+
+.PHONY: clean
+clean: ## Remove everything that was installed, built or measured, but no data directory
+	rm -rf .venv dist web/node_modules metrics_svc/static lanecast/v1 lanecast/ai lanecast/internal .*_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps: each step runs again only when what it depends on has changed.
+
+.venv/.python: requirements/uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo 'Lanecast needs Python 3.11 or newer: set PYTHON, as in `make install PYTHON=python3.12`' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' \
+		|| { echo 'this Python cannot make virtual environments: on Debian, `apt-get install python3-venv`' >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --require-hashes -r requirements/uv.lock
+	touch $@
+
+.venv/.packages: .venv/.python requirements/dev.lock
+	$(BIN)/uv pip sync --quiet -p $(BIN)/python --require-hashes requirements/dev.lock requirements/uv.lock
+	touch $@
+
+.venv/.project: .venv/.packages pyproject.toml build_hook.py $(CONTRACTS)
+	$(BIN)/uv pip install --quiet -p $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $@
+
+web/node_modules/.installed: web/package.json web/package-lock.json
+	@node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' \
+		|| { echo 'the page is built with Node.js 20 or newer, which is missing here: install it, with npm' >&2; exit 1; }
+	$(NPM) ci --no-fund --no-audit
+	touch $@
+
+metrics_svc/static/index.html: web/node_modules/.installed $(WEB_SOURCES)
+	$(NPM) run build
+	touch $@

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from lanecast.cli.core.supervisor import (
     AllReady,
     ChildSpec,
