@@ -30,7 +30,7 @@ from lanecast.core.priority import EXPRESS_LANES, LANES, Priority
 from lanecast.v1.event_pb2 import Event
 from publisher_svc.core import admission
 from publisher_svc.core.admission import LoadLimit, ProducerOrder, Refusal
-from publisher_svc.core.downstream import Group
+from publisher_svc.core.downstream import groups_of
 from publisher_svc.core.registry import TypeRegistry
 from publisher_svc.core.tail import Tail
 from publisher_svc.hub import Hub
@@ -185,11 +185,9 @@ class Ingest:
             self._tail.add(key, entry.offset, entry.prev_offset, entry.data)
             if self._hub.wants(entry.channel):
                 wanted.setdefault(key, []).append(entry)
-        self._hub.dispatch(self._group(key, entries, stored) for key, entries in wanted.items())
-
-    def _group(self, key: ChannelLane, entries: list[Entry], stored: bytes) -> Group:
-        events = [entry.data + stored for entry in entries]
-        return Group(key[0], key[1], self.batch_head(key), events, entries[-1].offset, sum(map(len, events)))
+        for key, entries in wanted.items():
+            events = ((entry.offset, entry.data + stored) for entry in entries)
+            self._hub.dispatch(groups_of(*key, self.batch_head(key), events))
 
     def batch_head(self, key: ChannelLane) -> bytes:
         """Return `wire.batch_head` of a channel and lane."""

@@ -52,12 +52,12 @@ class ReadService:
             gaps.append(self._reader.gap(key, cursor, reading.missing_through))
         count = _fitting(reading.events)
         cut = count < len(reading.events)
-        events = reading.events[:count]
+        events = [data for _, data in reading.events[:count]]
         data = wire.replayed_batch(wire.batch_head(key[0], key[1], self._reader.epoch), events)
         batch = EventBatch.FromString(data)
         return pb.ReadEventsResponse(
             batch=batch,
-            covered_through=batch.events[-1].offset if cut else reading.covered_through,
+            covered_through=reading.events[count - 1][0] if cut else reading.covered_through,
             first_available=self._reader.first_offset,
             gaps=gaps,
             more=cut or reading.more,
@@ -88,10 +88,10 @@ def _key(request: pb.ReadEventsRequest) -> ChannelLane:
     return request.channel, Priority(request.lane)
 
 
-def _fitting(events: list[bytes]) -> int:
+def _fitting(events: list[tuple[int, bytes]]) -> int:
     """Return how many events fit into a page: at least one."""
     size = 0
-    for count, event in enumerate(events):
+    for count, (_, event) in enumerate(events):
         size += len(event)
         if size > _MAX_PAGE_BYTES and count:
             return count

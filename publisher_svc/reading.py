@@ -18,9 +18,8 @@ from publisher_svc.log.base import ChannelLane, EventLog
 class Reading:
     """A page of one channel and lane."""
 
-    events: list[bytes]
-    last_offset: int
-    """Offset of the last event; the cursor asked for where there is none."""
+    events: list[tuple[int, bytes]]
+    """Offset and serialised event, in offset order."""
     covered_through: int
     missing_through: int | None
     """Set where events between the cursor and the page are gone."""
@@ -69,7 +68,7 @@ class LogReader:
         last = stored[-1][0] if stored else after
         more = last < self._log.head(key)
         covered = last if more else max(self._log.end_offset, after)
-        return Reading([data for _, _, data in stored], last, covered, None, more)
+        return Reading([(offset, data) for offset, _, data in stored], covered, None, more)
 
     async def read(self, key: ChannelLane, after: int, limit: int) -> Reading:
         """Read from memory or from the log."""
@@ -77,9 +76,8 @@ class LogReader:
         if reading is not None:
             return reading
         page = await self._log.read(key, after, limit)
-        last = page.events[-1].offset if page.events else after
-        events = [event.data for event in page.events]
-        return Reading(events, last, page.covered_through, page.missing_through, page.more)
+        events = [(event.offset, event.data) for event in page.events]
+        return Reading(events, page.covered_through, page.missing_through, page.more)
 
     async def floor(self, key: ChannelLane) -> int:
         """Return the cursor from which a reader gets every event that retention has left."""

@@ -20,7 +20,7 @@ from lanecast.errors import StatusError
 from lanecast.runtime import status
 from lanecast.v1 import publisher_pb2 as pb
 from lanecast.v1.event_pb2 import EventError, LanePosition
-from publisher_svc.core.downstream import Downstream, Group
+from publisher_svc.core.downstream import Downstream, Group, groups_of
 from publisher_svc.hub import Hub
 from publisher_svc.ingest import Ingest
 from publisher_svc.log.base import LogError
@@ -227,12 +227,10 @@ class _Stream:
             self._downstream.announce(pb.StreamEventsResponse(gaps=[gap]).SerializeToString())
             self._downstream.skip(channel, lane, reading.missing_through)
             cursor = reading.missing_through
-        if reading.events:
-            size = sum(map(len, reading.events))
-            replayed = self._downstream.is_recovering(channel, lane)
-            head = self._ingest.batch_head(key)
-            group = Group(channel, lane, head, reading.events, reading.last_offset, size, replayed)
+        replayed = self._downstream.is_recovering(channel, lane)
+        for group in groups_of(channel, lane, self._ingest.batch_head(key), reading.events, replayed=replayed):
             self._downstream.feed(group, after=cursor)
+            cursor = group.last_offset
         if joined:  # read in memory, in this very step: nothing can have been published in between
             self._downstream.go_live(channel, lane)
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from lanecast.core import wire
+from lanecast.core.limits import BULK_BATCH_BYTES, BULK_BATCH_EVENTS
 from lanecast.core.priority import LANES, Priority
 
 DEFAULT_CREDIT_BYTES = 1024 * 1024
@@ -37,6 +38,23 @@ class Group:
     """Bytes of all events."""
     replayed: bool = False
     """True where a reader that resumed gets them from the log: they do not count in latency figures."""
+
+
+def groups_of(
+    channel: str, lane: Priority, head: bytes, events: Iterable[tuple[int, bytes]], *, replayed: bool = False
+) -> Iterator[Group]:
+    """Cut consecutive events, given as offset and bytes, into groups that fit into a message."""
+    chosen: list[bytes] = []
+    size = last = 0
+    for offset, event in events:
+        if chosen and (len(chosen) >= BULK_BATCH_EVENTS or size + len(event) > BULK_BATCH_BYTES):
+            yield Group(channel, lane, head, chosen, last, size, replayed)
+            chosen, size = [], 0
+        chosen.append(event)
+        size += len(event)
+        last = offset
+    if chosen:
+        yield Group(channel, lane, head, chosen, last, size, replayed)
 
 
 @dataclass(slots=True)

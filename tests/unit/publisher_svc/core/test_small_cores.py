@@ -1,0 +1,132 @@
+"""Deduplication window, tail, resumption and registry: small cores, small tests."""
+
+from __future__ import annotations
+
+import pytest
+from google.protobuf import descriptor_pb2
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lanecast.ai.v1 import bots_pb2, concierge_pb2
+from lanecast.core.position import EpochStart, Lineage, Position
+from lanecast.core.priority import Priority
+from lanecast.v1.event_pb2 import GAP_REASON_AHEAD, GAP_REASON_EPOCH_UNKNOWN
+from publisher_svc.core.dedup import DedupWindow
+from publisher_svc.core.registry import RegistryError, TypeRegistry
+from publisher_svc.core.resume import Resumption, resume
+from publisher_svc.core.tail import Tail
+
+SECOND = 10**9
+KEY = ("a", Priority.LOW)
+
+
+def test_an_id_is_found_for_120_s_and_then_dropped() -> None:
+    window = DedupWindow()
+    window.add("a", "x", 1, 0)
+    window.add("a", "y", 2, 119 * SECOND)
+    assert window.find("a", "x") == 1
+    assert window.find("b", "x") is None
+    window.add("a", "z", 3, 131 * SECOND)
+    assert window.find("a", "x") is None
+    assert window.find("a", "y") == 2
+    assert len(window) == 2
+
+
+def test_a_clock_that_goes_back_forgets_nothing() -> None:
+    window = DedupWindow()
+    window.add("a", "x", 1, 3_600 * SECOND)
+    window.add("a", "y", 2, 0)
+    assert (window.find("a", "x"), window.find("a", "y")) == (1, 2)
+
+
+def test_an_id_taken_back_is_unknown() -> None:
+    window = DedupWindow()
+    window.add("a", "x", 1, 0)
+    window.forget("a", "x")
+    assert window.find("a", "x") is None
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 300)), max_size=60), st.integers(0, 60), st.integers(1, 5)
+)
+def test_the_tail_agrees_with_the_log_or_says_it_does_not_know(
+    published: list[tuple[str, int]], after: int, limit: int
+) -> None:
+    tail = Tail(max_bytes=4_000)
+    heads = {"a": 0, "b": 0}
+    log: list[tuple[str, int, int]] = []
+    for offset, (channel, size) in enumerate(published, 1):
+        tail.add((channel, Priority.LOW), offset, heads[channel], bytes(size))
+        log.append((channel, offset, heads[channel]))
+        heads[channel] = offset
+        assert tail.size_bytes <= 4_000
+    for channel, head in heads.items():
+        found = tail.read((channel, Priority.LOW), after, head, limit)
+        expected = [(o, p) for c, o, p in log if c == channel and o > after][:limit]
+        if found is None:
+            assert expected, "an empty answer is always known"
+        else:
+            assert [(o, p) for o, p, _ in found] == expected
+
+
+def test_the_tail_does_not_know_what_it_never_held() -> None:
+    tail = Tail()
+    assert tail.read(KEY, 0, 5, 10) is None
+    tail.add(KEY, 6, 5, b"")
+    assert tail.read(KEY, 0, 6, 10) is None
+    assert tail.read(KEY, 5, 6, 10) == [(6, 5, b"")]
+    assert tail.read(KEY, 6, 6, 10) == []
+
+
+LINEAGE = Lineage([EpochStart("old", 1), EpochStart("new", 101)])
+
+
+@pytest.mark.parametrize(
+    ("position", "expected"),
+    [
+        (Position("new", 150), Resumption(150)),
+        (Position("old", 50), Resumption(50)),
+        (Position("old", 100), Resumption(100)),
+        (Position("", 0), Resumption(0)),
+        # It had seen 120 in an epoch whose events from 101 on a crash undid.
+        (Position("old", 120), Resumption(100, GAP_REASON_AHEAD)),
+        (Position("new", 201), Resumption(200, GAP_REASON_AHEAD)),
+        (Position("other", 7), Resumption(0, GAP_REASON_EPOCH_UNKNOWN)),
+    ],
+)
+def test_where_a_reader_goes_on(position: Position, expected: Resumption) -> None:
+    assert resume(position, LINEAGE, end_offset=200) == expected
+
+
+def test_the_registry_knows_types_by_any_prefix() -> None:
+    registry = TypeRegistry()
+    registry.add_file(concierge_pb2.DESCRIPTOR)
+    assert registry.find("type.googleapis.com/lanecast.ai.v1.ConciergeInsight") is not None
+    assert registry.find("lanecast.ai.v1.ConciergeInsight") is not None
+    assert registry.find("lanecast.ai.v1.BotHandoff") is None
+    before = registry.version
+    registry.add_file(bots_pb2.DESCRIPTOR)
+    assert registry.version != before
+    assert "lanecast.ai.v1.BotHandoff" in registry.names
+    assert {"google/protobuf/timestamp.proto", "lanecast/ai/v1/bots.proto"} <= {
+        f.name for f in registry.descriptors.file
+    }
+
+
+def own_type(name: str, *, package: str = "own", dependency: str = "") -> descriptor_pb2.FileDescriptorSet:
+    file = descriptor_pb2.FileDescriptorProto(name="own.proto", package=package, syntax="proto3")
+    file.message_type.add(name=name)
+    if dependency:
+        file.dependency.append(dependency)
+    return descriptor_pb2.FileDescriptorSet(file=[file])
+
+
+def test_the_registry_loads_an_operators_types() -> None:
+    registry = TypeRegistry()
+    registry.load(own_type("Thing"))
+    registry.load(own_type("Thing"))
+    assert registry.names == ["own.Thing"]
+    with pytest.raises(RegistryError, match="rename the file"):
+        registry.load(own_type("Other"))
+    with pytest.raises(RegistryError, match="include its imports"):
+        TypeRegistry().load(own_type("Thing", dependency="missing.proto"))
