@@ -149,7 +149,7 @@ class Windows:
         An old start is moved forward to the next slot: by less than 10 s within 10 minutes, less than a minute within
         an hour, less than ten minutes beyond. An end as old as that is moved back in the same way.
         """
-        start = self._aligned(max(start, min(self._origin, end - 1)), now)
+        start = self._aligned(start, min(self._origin, end - 1), now)
         slots: list[Slot] = []
         position = start
         while position < end:
@@ -162,12 +162,14 @@ class Windows:
             position += tier.width
         return Span(start, position, tuple(slots))
 
-    def _aligned(self, start: int, now: int) -> int:
-        for tier in self._tiers:
-            if start > now - tier.span:
-                return -_floor(-start, tier.width)
-        oldest = self._tiers[-1]
-        return -_floor(-(now - oldest.span + 1), oldest.width)
+    def _aligned(self, start: int, origin: int, now: int) -> int:
+        """Return the first slot at or after `start`, or the one that holds `origin` where nothing is older."""
+        earliest = max(start, origin)
+        tier = next((tier for tier in self._tiers if earliest > now - tier.span), self._tiers[-1])
+        first = _floor(origin, tier.width)
+        if start <= origin and first > now - tier.span:
+            return first
+        return -_floor(-max(earliest, now - tier.span + 1), tier.width)
 
     def _widest(self, position: int, end: int, now: int) -> _Tier | None:
         for tier in reversed(self._tiers):
