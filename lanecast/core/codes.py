@@ -62,3 +62,11 @@ REGISTRY: dict[int, Code] = {
     value.number: value for name, value in sorted(globals().items()) if name.isupper() and isinstance(value, Code)
 }
 """All codes by number."""
+
+
+def markdown() -> str:
+    """Return the table of docs/protocol.md."""
+    rows = ["| code | reason | retry | what to do |", "|---|---|---|---|"]
+    for code in REGISTRY.values():
+        rows.append(f"| {code.number} | `{code.reason}` | {'yes' if code.retryable else 'no'} | {code.advice} |")
+    return "\n".join(rows)
