@@ -164,12 +164,12 @@ class Windows:
 
     def _aligned(self, start: int, origin: int, now: int) -> int:
         """Return the first slot at or after `start`, or the one that holds `origin` where nothing is older."""
-        earliest = max(start, origin)
-        tier = next((tier for tier in self._tiers if earliest > now - tier.span), self._tiers[-1])
-        first = _floor(origin, tier.width)
-        if start <= origin and first > now - tier.span:
-            return first
-        return -_floor(-max(earliest, now - tier.span + 1), tier.width)
+        for tier in self._tiers:
+            first = -_floor(-start, tier.width) if start > origin else _floor(origin, tier.width)
+            if min(first, max(start, origin)) > now - tier.span:
+                return first
+        oldest = self._tiers[-1]
+        return -_floor(-(now - oldest.span + 1), oldest.width)
 
     def _widest(self, position: int, end: int, now: int) -> _Tier | None:
         for tier in reversed(self._tiers):
