@@ -18,6 +18,7 @@ import click
 
 from lanecast.cli import options
 from lanecast.cli.core.problems import InputError
+from lanecast.cli.input import CHUNK_BYTES
 from lanecast.cli.output import write_json, write_line, write_note
 from lanecast.core import exit_codes
 from lanecast.errors import ConfigError
@@ -202,4 +203,13 @@ def _progress(descriptor: int) -> Iterator[Callable[[int], None]]:
     columns = (TextColumn("publishing"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=total)
-        yield lambda size: progress.update(task, advance=size)
+        unseen = 0
+
+        def advance(size: int) -> None:
+            nonlocal unseen
+            unseen += size
+            if unseen >= CHUNK_BYTES:  # an update costs more than a line does
+                progress.update(task, advance=unseen)
+                unseen = 0
+
+        yield advance

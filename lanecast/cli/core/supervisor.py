@@ -120,6 +120,9 @@ class _Child:
     backoff: Backoff
     state: ChildState = ChildState.PENDING
     was_ready: bool = False
+    """True once any process of this child was ready."""
+    is_settled: bool = False
+    """True once the present process was ready."""
     ready_at: float = 0.0
     deadline: float | None = None
     restarts: int = 0
@@ -167,7 +170,7 @@ class Supervisor:
         if child.state is not ChildState.STARTING:
             return []
         child.state = ChildState.READY
-        child.was_ready = True
+        child.was_ready = child.is_settled = True
         child.ready_at = now
         child.deadline = None
         actions: list[Action] = []
@@ -180,7 +183,7 @@ class Supervisor:
         child = self._children[name]
         before, child.state, child.deadline = child.state, ChildState.ENDED, None
         if self._stopping:
-            if code != 0 and before is ChildState.STOPPING:
+            if code != 0 and before is ChildState.STOPPING and child.is_settled:  # else it had no work to lose
                 self._fail(exit_codes.FAILED)
             return list(self._continue_stop(now))
         if code == 0 and child.spec.ends_by_itself:
@@ -236,6 +239,7 @@ class Supervisor:
     def _spawn(self, child: _Child, now: float) -> Action:
         settle = child.spec.settle_seconds
         child.state = ChildState.STARTING
+        child.is_settled = False
         child.deadline = now + (self._policy.start_seconds if settle is None else settle)
         return Spawn(child.spec.name)
 

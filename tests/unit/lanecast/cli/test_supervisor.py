@@ -189,6 +189,14 @@ def test_a_child_that_fails_while_draining_shows_in_the_exit_code() -> None:
     assert supervisor.on_exit("publisher", 1, 21.0) == [Finish(exit_codes.FAILED)]
 
 
+def test_a_child_that_was_not_ready_yet_has_nothing_to_lose_when_stopped() -> None:
+    supervisor = Supervisor(SYSTEM[:1], POLICY)
+    supervisor.start(0.0)
+    supervisor.stop(0.1)
+
+    assert supervisor.on_exit("publisher", -15, 0.2) == [Finish(exit_codes.OK)]
+
+
 def test_nothing_is_restarted_while_stopping() -> None:
     supervisor = running()
     supervisor.stop(20.0)

@@ -1,0 +1,89 @@
+"""Which processes make up a system, and how they are configured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lanecast.cli.core import plan
+from lanecast.cli.core.plan import Launch, SystemSettings, plan_examples, plan_system
+
+
+def by_name(settings: SystemSettings) -> dict[str, Launch]:
+    return {launch.spec.name: launch for launch in plan_system(settings)}
+
+
+def settings(**changes: object) -> SystemSettings:
+    return SystemSettings(data_dir=Path("/data"), **changes)  # type: ignore[arg-type]
+
+
+def test_one_of_each() -> None:
+    launches = by_name(settings())
+
+    assert list(launches) == ["publisher", "gateway-1", "metrics"]
+    assert launches["gateway-1"].environ[plan.GATEWAY_REUSE_PORT] == "false"
+
+
+def test_gateways_stop_before_the_publisher_and_metrics_last() -> None:
+    order = sorted(plan_system(settings(gateways=2)), key=lambda launch: launch.spec.stop_stage)
+
+    assert [launch.service for launch in order] == ["gateway", "gateway", "publisher", "metrics"]
+
+
+def test_several_gateways_share_one_port_under_names_of_their_own() -> None:
+    launches = by_name(settings(gateways=3, gateway_port=9001))
+    gateways = [launches[f"gateway-{number}"].environ for number in (1, 2, 3)]
+
+    assert {environ[plan.GATEWAY_PORT] for environ in gateways} == {"9001"}
+    assert {environ[plan.GATEWAY_REUSE_PORT] for environ in gateways} == {"true"}
+    assert [environ[plan.GATEWAY_INSTANCE] for environ in gateways] == ["gateway-1", "gateway-2", "gateway-3"]
+
+
+def test_the_services_find_one_another() -> None:
+    launches = by_name(settings(publisher_port=1, gateway_port=2, metrics_port=3, http_port=4))
+
+    assert launches["gateway-1"].environ[plan.GATEWAY_PUBLISHER_TARGETS] == "127.0.0.1:1"
+    assert launches["metrics"].environ[plan.METRICS_GATEWAY_URLS] == "ws://127.0.0.1:2/v1/ws"
+    assert {launch.environ[plan.METRICS_TARGET] for launch in launches.values()} == {"127.0.0.1:3"}
+    assert {launch.environ[plan.DATA_DIR] for launch in launches.values()} == {"/data"}
+    assert {launch.environ[plan.SUPERVISED] for launch in launches.values()} == {"1"}
+
+
+def test_the_dashboard_may_connect_and_so_may_what_the_user_allows() -> None:
+    origins = by_name(settings(http_port=8000, allowed_origins=("https://crm.example",)))["gateway-1"].environ
+
+    assert origins[plan.GATEWAY_ALLOWED_ORIGINS].split(",") == [
+        "http://127.0.0.1:8000",
+        "http://localhost:8000",
+        "https://crm.example",
+    ]
+
+
+def test_all_interfaces_are_reached_by_loopback() -> None:
+    urls = settings(host="0.0.0.0").urls()
+
+    assert urls["dashboard"] == "http://127.0.0.1:7480/"
+    assert urls["publisher"] == "127.0.0.1:7400"
+
+
+def test_an_ipv6_host_is_written_with_brackets() -> None:
+    assert settings(host="::1").urls()["websocket"] == "ws://[::1]:7401/v1/ws"
+
+
+def test_a_host_of_its_own_is_an_origin_too() -> None:
+    environ = by_name(settings(host="10.0.0.5"))["gateway-1"].environ
+
+    assert "http://10.0.0.5:7480" in environ[plan.GATEWAY_ALLOWED_ORIGINS].split(",")
+
+
+def test_log_level_and_file_are_passed_on_where_given() -> None:
+    assert plan.LOG_LEVEL not in by_name(settings())["publisher"].environ
+    environ = by_name(settings(log_level="DEBUG", config=Path("/etc/lanecast.toml")))["metrics"].environ
+    assert (environ[plan.LOG_LEVEL], environ[plan.CONFIG_FILE]) == ("DEBUG", "/etc/lanecast.toml")
+
+
+def test_examples_stop_before_the_services() -> None:
+    (concierge,) = plan_examples({"concierge": Path("/x/main.py")}, "127.0.0.1:1", 7, start_stage=1)
+
+    assert concierge.spec.stop_stage < min(launch.spec.stop_stage for launch in plan_system(settings()))
+    assert concierge.spec.start_stage == 1
+    assert concierge.arguments[-4:] == ("7", "/x/main.py", "--target", "127.0.0.1:1")
