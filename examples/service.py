@@ -3,7 +3,7 @@
 Owns no learning and no decision; an example hands over an iterator of events and this sends them. It is a plain module
 beside the examples' folders, so each `main.py` adds its parent folder to `sys.path` before importing it.
 
-Exit codes: 0 done or told to stop, 1 events were not confirmed, 2 a wrong option or a missing library.
+Exit codes: 0 done or told to stop, 1 events were not confirmed, 2 a wrong option or a missing library, 3 no publisher.
 """
 
 from __future__ import annotations
@@ -18,12 +18,10 @@ from dataclasses import dataclass
 
 from google.protobuf.message import Message
 
-from lanecast import Ack, AsyncPublisher, Priority
-from lanecast.errors import LanecastError, NotAcknowledgedError
+from lanecast import AsyncPublisher, Priority
+from lanecast.errors import BufferFullError, LanecastError, NotAcknowledgedError, UnavailableError
 
 DEFAULT_TARGET = "127.0.0.1:7400"
-MAX_IN_FLIGHT = 256
-"""Events that may wait for their acknowledgement before the example waits, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,36 +37,46 @@ Events = Iterator[Outgoing | None]
 """What an example produces; None is a step of its pace in which there is nothing to send."""
 
 
-def parser(description: str, *, rate: float, rate_help: str) -> argparse.ArgumentParser:
+def parser(name: str, description: str, *, rate: float, rate_help: str) -> argparse.ArgumentParser:
     """Return a parser with the options every example has."""
-    result = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    result = argparse.ArgumentParser(prog=name, description=description, allow_abbrev=False)
     result.add_argument(
         "--target", action="append", metavar="HOST:PORT", help=f"publisher; may be repeated (default {DEFAULT_TARGET})"
     )
-    result.add_argument("--rate", type=_positive, default=rate, help=f"{rate_help} (default {rate:g})")
+    result.add_argument("--rate", type=_rate, default=rate, help=f"{rate_help} (default {rate:g})")
     result.add_argument("--count", type=_count, default=0, help="stop after so many events; 0 = go on (default 0)")
     result.add_argument("--seed", type=int, default=7, help="seed of everything that is random (default 7)")
     return result
 
 
-def run(options: argparse.Namespace, prepare: Callable[[argparse.Namespace], Events]) -> int:
-    """Prepare the events, send them, and return the exit code."""
+def targets(options: argparse.Namespace) -> list[str]:
+    """Return the publishers to use."""
+    return options.target or [DEFAULT_TARGET]
+
+
+def run(name: str, options: argparse.Namespace, prepare: Callable[[argparse.Namespace], Events]) -> int:
+    """Prepare the events, send them until they end or SIGTERM or Ctrl-C comes, and return the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the loop watches signals
     try:
-        events = prepare(options)
-        return asyncio.run(_send(options, events))
+        return asyncio.run(_send(name, options, prepare(options)))
     except ModuleNotFoundError as error:
         return missing_library(error)
-    except KeyboardInterrupt:  # before the loop watches signals, for example while a model is trained
+    except KeyboardInterrupt:  # came while the model was being trained
         return 0
     except LanecastError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
+        return failed(error)
 
 
 def missing_library(error: ModuleNotFoundError) -> int:
     """Say which library is missing and how to get it; return the exit code."""
     sys.stderr.write(f"This example needs {error.name}: run `pip install 'lanecast[examples]'` and start it again.\n")
     return 2
+
+
+def failed(error: LanecastError) -> int:
+    """Say what is wrong; return the exit code."""
+    sys.stderr.write(f"{error}\n")
+    return 3 if isinstance(error, UnavailableError) else 1
 
 
 def watch_signals(stop: asyncio.Event) -> None:
@@ -85,32 +93,30 @@ async def pause(stop: asyncio.Event, seconds: float) -> bool:
     return not stop.is_set()
 
 
-async def _send(options: argparse.Namespace, events: Events) -> int:
+async def _send(name: str, options: argparse.Namespace, events: Events) -> int:
     stop = asyncio.Event()
     watch_signals(stop)
-    tally = Tally()
+    publisher = AsyncPublisher(targets(options), source=name)
+    unconfirmed = 0
     try:
-        async with AsyncPublisher(options.target or [DEFAULT_TARGET]) as publisher:
-            await _pace(options, events, publisher, stop, tally)
+        async with publisher:
+            await _pace(options, events, publisher, stop)
     except NotAcknowledgedError as error:
+        unconfirmed = len(error.event_ids)
         sys.stderr.write(f"{error}\n")
-    await tally.settled()
-    sys.stdout.write(f"{tally.confirmed} events confirmed, {tally.unconfirmed} not\n")
-    return 1 if tally.unconfirmed else 0
+    sys.stdout.write(f"{name}: {publisher.statistics().acknowledged} events confirmed, {unconfirmed} not\n")
+    return 1 if unconfirmed else 0
 
 
-async def _pace(
-    options: argparse.Namespace, events: Events, publisher: AsyncPublisher, stop: asyncio.Event, tally: Tally
-) -> None:
+async def _pace(options: argparse.Namespace, events: Events, publisher: AsyncPublisher, stop: asyncio.Event) -> None:
     clock = asyncio.get_running_loop().time
     due = clock()
     sent = 0
     for event in events:
         if event is not None:
-            await tally.room(stop)
-            if stop.is_set():
-                return
-            tally.add(publisher.publish_nowait(event.channel, event.message, priority=event.priority))
+            while not _handed_over(publisher, event):
+                if not await pause(stop, 0.1):
+                    return
             sent += 1
             if sent == options.count:
                 return
@@ -119,41 +125,16 @@ async def _pace(
             return
 
 
-class Tally:
-    """Counts what became of the events and bounds how many are under way."""
-
-    def __init__(self) -> None:
-        self.confirmed = 0
-        self.unconfirmed = 0
-        self._waiting: set[asyncio.Future[Ack]] = set()
-
-    def add(self, ack: asyncio.Future[Ack]) -> None:
-        """Follow one event."""
-        self._waiting.add(ack)
-        ack.add_done_callback(self._done)
-
-    async def room(self, stop: asyncio.Event) -> None:
-        """Wait until another event may be sent, or until `stop`."""
-        while len(self._waiting) >= MAX_IN_FLIGHT and not stop.is_set():
-            await asyncio.wait(self._waiting, timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
-
-    async def settled(self) -> None:
-        """Wait until each event's fate is known; a closed publisher has decided all of them."""
-        if self._waiting:
-            await asyncio.wait(self._waiting)
-
-    def _done(self, ack: asyncio.Future[Ack]) -> None:
-        self._waiting.discard(ack)
-        if ack.cancelled():
-            self.unconfirmed += 1
-        elif (error := ack.exception()) is not None:
-            self.unconfirmed += 1
-            sys.stderr.write(f"{error}\n")
-        else:
-            self.confirmed += 1
+def _handed_over(publisher: AsyncPublisher, event: Outgoing) -> bool:
+    """Hand an event to the publisher, which sends it; return False where its buffer is full."""
+    try:
+        publisher.publish_nowait(event.channel, event.message, priority=event.priority)
+    except BufferFullError:
+        return False
+    return True
 
 
-def _positive(text: str) -> float:
+def _rate(text: str) -> float:
     value = float(text)
     if not 0 < value <= 1e6:
         raise argparse.ArgumentTypeError(f"{text} is not a rate: use a number above 0, at most 1000000")

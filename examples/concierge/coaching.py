@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from corpus import KINDS, OTHER, Conversation
-from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
@@ -63,7 +62,7 @@ class Classifier:
         self._features = TfidfVectorizer(
             tokenizer=words, token_pattern=None, lowercase=False, ngram_range=(1, 2), sublinear_tf=True
         )
-        self._model = LogisticRegression(C=20, class_weight="balanced", max_iter=2000)
+        self._model = LogisticRegression(C=20, class_weight="balanced", max_iter=2000, tol=1e-3)
         self._model.fit(self._features.fit_transform(texts), kinds)
         self._terms = self._features.get_feature_names_out()
 

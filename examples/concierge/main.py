@@ -30,6 +30,7 @@ from playbook import advise
 if TYPE_CHECKING:
     from coaching import Coach, Moment
 
+NAME = "concierge"
 MODEL = "coaching-moments/1"
 KIND: dict[str, InsightKind] = {
     "objection": InsightKind.INSIGHT_KIND_OBJECTION,
@@ -42,8 +43,8 @@ KIND: dict[str, InsightKind] = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run until told to stop; return the exit code."""
-    parser = service.parser("Coach sales agents, turn by turn.", rate=4, rate_help="turns a second on the whole floor")
-    return service.run(parser.parse_args(arguments), prepare)
+    parser = service.parser(NAME, "Coach sales agents, turn by turn.", rate=4, rate_help="turns a second, all agents")
+    return service.run(NAME, parser.parse_args(arguments), prepare)
 
 
 def prepare(options: argparse.Namespace) -> service.Events:
