@@ -41,6 +41,7 @@ class _Sample:
     receivers: machine.Usage
     generators: machine.Usage
     cpu: machine.CpuTimes | None
+    received: int
 
 
 class Run:
@@ -139,8 +140,7 @@ class Run:
             last = self._samples[-1]
             if elapsed >= end or elapsed - last.seconds >= 1.0 or last.seconds < begin <= elapsed:
                 self._samples.append(self._sample(start_ns))
-            received = sum(child.progress.get("received", 0) for child in self._receivers)
-            self._tick(min(1.0, elapsed / end), f"{received:,} deliveries")
+            self._tick(min(1.0, elapsed / end), f"{self._received():,} deliveries")
             self._servers.check()
             if elapsed >= end or any(child.finished for child in self._receivers):
                 return
@@ -152,14 +152,18 @@ class Run:
             machine.usage(child.pid for child in self._receivers),
             machine.usage(child.pid for child in self._generators),
             machine.cpu_times(),
+            self._received(),
         )
+
+    def _received(self) -> int:
+        return sum(child.progress.get("received", 0) for child in self._receivers)
 
     async def _drain(self) -> None:
         """Wait until nothing comes any more."""
         deadline = time.monotonic() + _DRAIN_SECONDS
         last, since = -1, time.monotonic()
         while time.monotonic() < deadline:
-            received = sum(child.progress.get("received", 0) for child in self._receivers)
+            received = self._received()
             now = time.monotonic()
             if received != last:
                 last, since = received, now
@@ -194,6 +198,7 @@ class Run:
             "seconds": seconds,
             "deliveries": deliveries,
             "deliveries_per_second": deliveries / self._scenario.seconds,
+            "received_per_second": (end.received - begin.received) / seconds,
             "server_cpu_seconds": server,
             "server_cpu_seconds_per_million": server / deliveries * 1e6 if deliveries else None,
             "receiver_micros_per_delivery": receivers / deliveries * 1e6 if deliveries else None,
