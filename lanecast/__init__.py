@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from lanecast._version import __version__
 
 if TYPE_CHECKING:
+    from lanecast.blocking import BlockingSubscriber, Publisher
     from lanecast.core.position import Position
     from lanecast.core.priority import Priority
+    from lanecast.cursors import CursorStore, FileCursorStore, MemoryCursorStore
     from lanecast.errors import (
         BufferFullError,
         ConfigError,
@@ -27,22 +29,43 @@ if TYPE_CHECKING:
         UnavailableError,
     )
     from lanecast.publisher import Ack, AsyncPublisher, PublisherSettings, PublisherStatistics
+    from lanecast.subscriber import (
+        Delivery,
+        EventStream,
+        Gap,
+        Start,
+        Subscriber,
+        SubscriberSettings,
+        SubscriberStatistics,
+    )
 
 _HOMES = {
     "Ack": "lanecast.publisher",
     "AsyncPublisher": "lanecast.publisher",
+    "BlockingSubscriber": "lanecast.blocking",
     "BufferFullError": "lanecast.errors",
     "ConfigError": "lanecast.errors",
+    "CursorStore": "lanecast.cursors",
+    "Delivery": "lanecast.subscriber",
+    "EventStream": "lanecast.subscriber",
+    "FileCursorStore": "lanecast.cursors",
+    "Gap": "lanecast.subscriber",
     "LanecastError": "lanecast.errors",
+    "MemoryCursorStore": "lanecast.cursors",
     "NotAcknowledgedError": "lanecast.errors",
     "Position": "lanecast.core.position",
     "Priority": "lanecast.core.priority",
     "PublishError": "lanecast.errors",
+    "Publisher": "lanecast.blocking",
     "PublisherClosedError": "lanecast.errors",
     "PublisherSettings": "lanecast.publisher",
     "PublisherStatistics": "lanecast.publisher",
+    "Start": "lanecast.subscriber",
     "StartError": "lanecast.errors",
     "StatusError": "lanecast.errors",
+    "Subscriber": "lanecast.subscriber",
+    "SubscriberSettings": "lanecast.subscriber",
+    "SubscriberStatistics": "lanecast.subscriber",
     "TokenError": "lanecast.errors",
     "UnavailableError": "lanecast.errors",
 }
@@ -50,18 +73,30 @@ _HOMES = {
 __all__ = [
     "Ack",
     "AsyncPublisher",
+    "BlockingSubscriber",
     "BufferFullError",
     "ConfigError",
+    "CursorStore",
+    "Delivery",
+    "EventStream",
+    "FileCursorStore",
+    "Gap",
     "LanecastError",
+    "MemoryCursorStore",
     "NotAcknowledgedError",
     "Position",
     "Priority",
     "PublishError",
+    "Publisher",
     "PublisherClosedError",
     "PublisherSettings",
     "PublisherStatistics",
+    "Start",
     "StartError",
     "StatusError",
+    "Subscriber",
+    "SubscriberSettings",
+    "SubscriberStatistics",
     "TokenError",
     "UnavailableError",
     "__version__",

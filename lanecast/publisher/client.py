@@ -132,9 +132,13 @@ class AsyncPublisher:
             NotAcknowledgedError: events are unanswered after `timeout`, or events of `publish_nowait` have failed since
                 the last `flush()`; `event_ids` has the ids.
         """
+        self._running_loop()
+        await self._flush(timeout)
+
+    async def _flush(self, timeout: float | None) -> None:  # noqa: ASYNC109
         through = self._outbox.last_order
         if not self._outbox.is_answered(through):
-            future = self._running_loop().create_future()
+            future = asyncio.get_running_loop().create_future()
             self._flushes.append((through, future))
             await asyncio.wait((future,), timeout=timeout)
             self._flushes = [waiting for waiting in self._flushes if waiting[1] is not future]
@@ -158,7 +162,7 @@ class AsyncPublisher:
             return
         self._closing = asyncio.get_running_loop().create_future()
         try:
-            await self.flush(self._settings.close_timeout if timeout is None else timeout)
+            await self._flush(self._settings.close_timeout if timeout is None else timeout)
         finally:
             self._outbox.abandon(_closed_before_answer)
             self._settle()
@@ -229,6 +233,11 @@ class AsyncPublisher:
         future: asyncio.Future[Ack] = loop.create_future()
         self.hand_over(channel, lane, event_id, data, future, watched=True)
         return await future
+
+    @property
+    def is_closed(self) -> bool:
+        """True once `close` was called."""
+        return self._closing is not None
 
     def statistics(self) -> PublisherStatistics:
         """Return a snapshot of buffer, counts and connection."""

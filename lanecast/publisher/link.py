@@ -26,6 +26,8 @@ log = logging.getLogger("lanecast.publisher")
 
 _CLOSE_SECONDS = 1.0
 """How long the service may take to answer `close`; everything is acknowledged by then."""
+_LEAST_ATTEMPT_SECONDS = 0.2
+"""With less time left than this no further attempt is made: its error would only say so."""
 _NEVER = float("inf")
 
 
@@ -108,7 +110,7 @@ class PublisherLink:
             except LanecastError as reason:
                 error = reason
             if not self._first.done() and error is not None:
-                if is_final(error) or loop.time() >= give_up_at:
+                if is_final(error) or loop.time() >= give_up_at - _LEAST_ATTEMPT_SECONDS:
                     self._fail_first(error)
                     return
             elif error is not None and not self._stopping.is_set():
@@ -123,7 +125,7 @@ class PublisherLink:
         """Return how long an attempt may take: the first ones share `connect_timeout`."""
         assert self._first is not None
         whole = self._settings.connect_timeout
-        return whole if self._first.done() else max(0.05, left / min(2, len(self.targets.names)))
+        return whole if self._first.done() else max(_LEAST_ATTEMPT_SECONDS, left / min(2, len(self.targets.names)))
 
     def _fail_first(self, error: LanecastError) -> None:
         assert self._first is not None

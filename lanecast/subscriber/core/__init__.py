@@ -1,0 +1,1 @@
+"""Decisions of the subscribing SDK without sockets, clocks or event loops: continuity, buffering, credit, cursors."""
