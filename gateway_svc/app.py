@@ -1,0 +1,123 @@
+"""Composition root of the gateway.
+
+Owns what is built from what, and the order of starting and stopping. Called by `__main__` and by tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from typing import Any
+
+from gateway_svc.config import GatewayConfig
+from gateway_svc.core.heartbeat import Wheel
+from gateway_svc.core.hub import Hub
+from gateway_svc.core.limits import SessionLimits
+from gateway_svc.core.meter import Meter
+from gateway_svc.core.outbox import Totals
+from gateway_svc.core.session import Session, SessionContext
+from gateway_svc.core.types import TypeBook
+from gateway_svc.edge import Edge, EdgeSettings
+from gateway_svc.heartbeat import TICK_SECONDS, Heartbeat
+from gateway_svc.upstream import Upstream
+from lanecast.core import codes
+from lanecast.core.instruments import CONNECTION_ACTIVE, Instruments
+from lanecast.runtime.otlp import OtlpExporter
+from lanecast.runtime.tokens import Identity, load_or_create_key, verify
+
+log = logging.getLogger(__name__)
+
+_CLOSE_GRACE_SECONDS = 1.0
+
+
+class Gateway:
+    """One gateway process; see `lanecast.runtime.lifecycle.Service`."""
+
+    def __init__(self, config: GatewayConfig, instruments: Instruments | None = None) -> None:
+        self._config = config
+        self.instruments = instruments or Instruments()
+        self._totals = Totals()
+        types = TypeBook()
+        self._meter = Meter(self.instruments, types, self._totals)
+        self.upstream = Upstream(config.publisher_targets, config.instance, types, self._meter)
+        self.hub = Hub(self.upstream, self._meter.sent)
+        self.upstream.bind(self.hub)
+        self._wheel = Wheel(config.heartbeat_seconds, TICK_SECONDS)
+        self._key = ""
+        settings = EdgeSettings(config.allowed_origins, config.max_connections, config.max_frame_bytes)
+        self.edge = Edge(self.hub, self._session_context(), self._wheel, self._meter, settings)
+        self.edge.upstream_ready = lambda: self.upstream.connected
+        self._heartbeat = Heartbeat(self._wheel, self.hub, self.edge, self.instruments)
+        self._exporter: OtlpExporter | None = None
+        self.instruments.gauge(CONNECTION_ACTIVE, lambda: float(len(self.edge.connections)))
+
+    async def start(self) -> dict[str, Any]:
+        """Listen, and connect to a publisher in the background: until then `/readyz` says 503."""
+        config = self._config
+        self._key = load_or_create_key(config.data_dir)
+        port = await self.edge.start(config.host, config.port, reuse_port=config.reuse_port)
+        self.upstream.start()
+        self._heartbeat.start()
+        if config.metrics_target:
+            self._exporter = OtlpExporter(
+                self.instruments, config.metrics_target, service="gateway", instance=config.instance
+            )
+            self._exporter.start()
+        host = f"[{config.host}]" if ":" in config.host else config.host
+        return {"address": f"{host}:{port}", "path": "/v1/ws"}
+
+    async def drain(self) -> None:
+        """Send the sessions elsewhere, each in its slot, then close everything."""
+        edge = self.edge
+        edge.draining = True
+        if self._config.reuse_port:
+            # The other processes get the new connections at once.
+            edge.stop_listening()
+        self._announce_drain()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(edge.wait_flushed(), self._config.drain_seconds)
+        sessions = [each.session for each in edge.connections if each.session is not None]
+        for session in sessions:
+            session.end(codes.GOING_AWAY)
+        try:
+            await asyncio.wait_for(edge.wait_empty(), _CLOSE_GRACE_SECONDS)
+        except TimeoutError:
+            log.info("%d clients did not answer the close in time", len(edge.connections))
+        edge.stop_listening()
+        edge.abort_all()
+        await self._heartbeat.close()
+        await self.upstream.close()
+        if self._exporter is not None:
+            await self._exporter.close()
+
+    def _announce_drain(self) -> None:
+        sessions = [each.session for each in self.edge.connections if each.session is not None]
+        slot_millis = self._config.drain_seconds * 1000 / max(1, len(sessions))
+        for index, session in enumerate(sessions):
+            session.drain(int(slot_millis * index))
+
+    def _session_context(self) -> SessionContext:
+        config = self._config
+        limits = SessionLimits(
+            max_frame_bytes=config.max_frame_bytes,
+            max_subscriptions=config.max_subscriptions,
+            max_commands_per_second=config.max_commands_per_second,
+        )
+        return SessionContext(
+            limits=limits,
+            heartbeat_seconds=config.heartbeat_seconds,
+            verify=self._verify,
+            now_ns=time.time_ns,
+            now=time.monotonic,
+            totals=self._totals,
+            on_receipt=self._meter.receipt,
+            on_token=self._on_token,
+        )
+
+    def _verify(self, token: str) -> Identity:
+        return verify(self._key, token)
+
+    def _on_token(self, session: Session) -> None:
+        self._wheel.authenticated(session)

@@ -1,0 +1,446 @@
+"""Fan-out: what comes from the publisher meets the sessions that want it.
+
+Owns the channels, their readers, and each reader's way from the log to the live stream and back. Called by the session
+(subscribe, unsubscribe, leave, room), by the upstream shell (everything else) and by a timer (`tick`). Synchronous:
+each call leaves every reader in a state from which it misses nothing.
+
+The rule that keeps it whole: a reader takes an item if and only if its cursor is contiguous with it. A reader that is
+behind an item reads the log from its cursor; one that is ahead of it gets what is above its cursor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from gateway_svc.core.channel import Channel, Feed
+from gateway_svc.core.items import AdvanceItem, GapItem, Item
+from gateway_svc.core.limits import ADVANCE_SECONDS, SUBSCRIBE_SECONDS
+from gateway_svc.core.outbox import Verdict
+from gateway_svc.core.ports import Page, PageRequest, Publisher
+from gateway_svc.core.session import Session
+from gateway_svc.core.subscription import Reader, State, Subscription, Wanted
+from lanecast.core import codes
+from lanecast.core.position import Position
+from lanecast.core.priority import LANES, Priority
+from lanecast.v1.event_pb2 import GAP_REASON_AHEAD
+from lanecast.v1.publisher_pb2 import START_EARLIEST, START_LAST_N
+
+LINGER_SECONDS = 5.0
+"""How long a channel that nobody wants any more stays on the stream: pages are reloaded."""
+
+PAGE_EVENTS = 128
+"""Most events asked for in a page; JSON clients get smaller ones, since encoding them takes the loop."""
+
+PAGE_EVENTS_JSON = 32
+
+_SENT, _QUEUED = Verdict.SENT, Verdict.QUEUED
+
+
+class Hub:
+    """All channels of one gateway process."""
+
+    def __init__(self, publisher: Publisher, count_sent: Callable[[Item], None]) -> None:
+        self._publisher = publisher
+        self._count_sent = count_sent
+        self.channels: dict[str, Channel] = {}
+        self._idle: dict[Channel, float | None] = {}
+        """Channels nobody wants, with the time that was first noticed by `tick`."""
+        self._opening: dict[Subscription, float | None] = {}
+        """Subscriptions without an answer, likewise."""
+        self._stalled: dict[Reader, None] = {}
+        """Readers whose page could not be read, or did not lead on; tried again at the next `tick`."""
+
+    def __repr__(self) -> str:
+        return f"Hub(channels={len(self.channels)}, opening={len(self._opening)}, stalled={len(self._stalled)})"
+
+    # Sessions
+
+    def subscribe(self, session: Session, name: str, lanes: Sequence[Priority], wanted: Wanted) -> None:
+        """Subscribe a session to a channel, in place of what it may have there; the answer may come later."""
+        self.unsubscribe(session, name)
+        channel = self.channels.get(name)
+        if channel is None:
+            channel = self.channels[name] = Channel(name)
+            self._publisher.add(name)
+        self._idle.pop(channel, None)
+        subscription = Subscription(session, channel, [lane for lane in LANES if lane in lanes], wanted)
+        channel.subscriptions[subscription] = None
+        session.subscriptions[name] = subscription
+        self._opening[subscription] = None
+        if channel.positioned:
+            self._open(subscription)
+
+    def unsubscribe(self, session: Session, name: str) -> bool:
+        """End a subscription and forget what waits for it; say whether there was one."""
+        subscription = session.subscriptions.pop(name, None)
+        if subscription is None:
+            return False
+        self._opening.pop(subscription, None)
+        for reader in subscription.readers:
+            self._detach(reader)
+            session.outbox.drop(reader)
+            reader.state = State.CLOSED
+            reader.request = reader.first = None
+            self._stalled.pop(reader, None)
+        channel = subscription.channel
+        del channel.subscriptions[subscription]
+        if not channel.subscriptions and self.channels.get(name) is channel:
+            self._idle[channel] = None
+        return True
+
+    def leave(self, session: Session) -> None:
+        """Forget a session. Idempotent."""
+        for name in list(session.subscriptions):
+            self.unsubscribe(session, name)
+
+    def room(self, session: Session) -> None:
+        """Let the readers of a session go on from the log, now that its outbox is empty."""
+        spooled, session.spooled = session.spooled, None
+        for reader in sorted(spooled or (), key=lambda reader: reader.lane):
+            if reader.state is State.SPOOLED:
+                self._replay(reader)
+
+    # The live stream
+
+    def positioned(self, name: str, positions: Iterable[tuple[Priority, Position]]) -> None:
+        """Take over where the publisher says that lanes of a channel stand, at first and after each reconnect."""
+        channel = self.channels.get(name)
+        if channel is None:
+            return
+        for lane, position in positions:
+            feed = channel.feeds[lane]
+            if feed.connected(position):
+                for reader in list(feed.live):
+                    self._replay(reader)
+        if channel.positioned:
+            for subscription in list(channel.subscriptions):
+                if subscription in self._opening and all(r.state is State.OPENING for r in subscription.readers):
+                    self._open(subscription)
+
+    def refused(self, name: str, message: str) -> None:
+        """End all subscriptions to a channel that the publisher will not serve."""
+        channel = self.channels.pop(name, None)
+        if channel is None:
+            return
+        self._idle.pop(channel, None)
+        for subscription in list(channel.subscriptions):
+            self._give_up(subscription, message)
+
+    def accept(self, item: Item) -> tuple[Item, list[Reader]] | None:
+        """Take an item off the live stream; return what is new of it and who may want it, None where nobody does."""
+        channel = self.channels.get(item.channel)
+        if channel is None:
+            return None
+        feed = channel.feeds[item.lane]
+        if not feed.positioned:
+            return None
+        accepted = feed.accept(item)
+        if accepted is None or not feed.live:
+            return None
+        return accepted, list(feed.live)
+
+    def distribute(self, item: Item, readers: Sequence[Reader]) -> int:
+        """Hand an item to readers that `accept` returned; return how many sockets have taken all of it."""
+        sent = 0
+        prev, first, last = item.prev, item.first, item.last
+        live = State.LIVE
+        for reader in readers:
+            if reader.state is not live:
+                continue
+            if prev <= reader.cursor < first:
+                verdict = reader.session.outbox.send(reader, item)
+                if verdict is _SENT:
+                    reader.cursor = last
+                    sent += 1
+                elif verdict is _QUEUED:
+                    reader.cursor = last
+                else:
+                    self._overflow(reader, verdict)
+            else:
+                self._offer(reader, item)
+        return sent
+
+    def rewind(self, gap: GapItem) -> None:
+        """Go on in another log than was thought: tell every reader that was further than this one goes."""
+        channel = self.channels.get(gap.channel)
+        if channel is None:
+            return
+        feed = channel.feeds[gap.lane]
+        feed.rewound(gap)
+        for reader in list(feed.live):
+            if gap.reason == GAP_REASON_AHEAD and reader.cursor < gap.last:
+                self._replay(reader)
+            elif self._deliver(reader, gap.after(reader.cursor)):
+                reader.epoch = gap.epoch
+
+    def advance(self, item: AdvanceItem, now: float) -> None:
+        """Move the cursors of a quiet lane; clients are told now and then."""
+        channel = self.channels.get(item.channel)
+        feed = channel.feeds[item.lane] if channel else None
+        if feed is None or not feed.positioned or feed.accept(item) is None:
+            return
+        due = now - feed.advanced_at >= ADVANCE_SECONDS
+        if due:
+            feed.advanced_at = now
+        for reader in list(feed.live):
+            if reader.cursor >= item.last:
+                continue
+            if due:
+                self._deliver(reader, item)
+            else:
+                reader.cursor = item.last
+
+    # Pages of the log
+
+    def page(self, request: PageRequest, page: Page) -> None:
+        """Take a page that was asked for."""
+        reader = request.reader
+        if reader.request is not request:
+            return
+        reader.request = None
+        if reader.subscription.answered:
+            self._take_page(reader, request, page)
+            return
+        reader.first = (request, page)
+        self._answer_when_ready(reader.subscription)
+
+    def page_failed(self, request: PageRequest, message: str, *, retryable: bool) -> None:
+        """Try again later, or end the subscription."""
+        reader = request.reader
+        if reader.request is not request:
+            return
+        if retryable:
+            self._stalled[reader] = None
+        else:
+            self._give_up(reader.subscription, message)
+
+    def tick(self, now: float) -> None:
+        """Do what is due: drop idle channels, end subscriptions that got no answer, try pages again."""
+        for channel, since in list(self._idle.items()):
+            if since is None:
+                self._idle[channel] = now
+            elif now - since >= LINGER_SECONDS:
+                del self._idle[channel]
+                del self.channels[channel.name]
+                self._publisher.remove(channel.name)
+        for subscription, since in list(self._opening.items()):
+            if since is None:
+                self._opening[subscription] = now
+            elif now - since >= SUBSCRIBE_SECONDS:
+                self._give_up(subscription, "")
+        stalled, self._stalled = self._stalled, {}
+        for reader in stalled:
+            if reader.request is not None:
+                reader.request.tail = reader.feed.tail
+                reader.request.generation = reader.feed.generation
+                self._publisher.read(reader.request)
+            elif reader.state is State.REPLAYING:
+                self._join_or_read(reader)
+
+    def positions(self, name: str, lanes: Sequence[Priority]) -> dict[Priority, Position] | None:
+        """Return where the live stream of a channel stands; None where nobody wants the channel any more."""
+        channel = self.channels.get(name)
+        return None if channel is None else channel.positions(lanes)
+
+    # Opening a subscription
+
+    def _open(self, subscription: Subscription) -> None:
+        wanted = subscription.wanted
+        assert wanted is not None
+        for reader in subscription.readers:
+            position = wanted.positions.get(reader.lane)
+            if position is not None:
+                self._open_at(reader, position)
+            elif wanted.start in {START_EARLIEST, START_LAST_N}:
+                last_n = wanted.last_n if wanted.start == START_LAST_N else 0
+                self._start_replaying(reader)
+                self._read(reader, None if last_n else 0, last_n)
+        self._answer_when_ready(subscription)
+
+    def _open_at(self, reader: Reader, position: Position) -> None:
+        self._start_replaying(reader)
+        reader.cursor = reader.seen = position.offset
+        reader.epoch = position.epoch
+        if not reader.feed.covers(position.epoch, position.offset):
+            self._read(reader, position.offset, 0)
+
+    def _answer_when_ready(self, subscription: Subscription) -> None:
+        if all(reader.request is None for reader in subscription.readers):
+            self._answer(subscription)
+
+    def _answer(self, subscription: Subscription) -> None:
+        """Send `subscribed`, then what each lane's first page holds. Everything later follows by itself."""
+        wanted, subscription.wanted, subscription.answered = subscription.wanted, None, True
+        assert wanted is not None
+        self._opening.pop(subscription, None)
+        firsts = [(reader, reader.first) for reader in subscription.readers]
+        recovered = bool(wanted.positions)
+        starts: list[tuple[Priority, Position]] = []
+        for reader, first in firsts:
+            page = first[1] if first else None
+            if reader.lane in wanted.positions and page is not None and page.gaps:
+                recovered = False
+            starts.append((reader.lane, self._start_of(reader, page, wanted)))
+            reader.first = None
+        session = subscription.session
+        session.subscribed(subscription.channel.name, starts, bool(wanted.positions), recovered)
+        for reader, first in firsts:
+            if reader.state is State.CLOSED:
+                return
+            if first is not None:
+                self._take_page(reader, *first)
+            elif reader.state is State.OPENING:
+                self._go_live(reader)
+            else:
+                self._join_or_read(reader)
+
+    def _start_of(self, reader: Reader, page: Page | None, wanted: Wanted) -> Position:
+        """Set the cursor where a reader begins, and return the position the client is told."""
+        if page is None:
+            if reader.state is State.OPENING:
+                reader.epoch, reader.cursor = reader.feed.epoch, reader.feed.tail
+        elif page.gaps:
+            # The gap itself still goes out, from the client's position to this one.
+            return Position(page.gaps[-1].epoch, page.gaps[-1].last)
+        elif reader.lane not in wanted.positions:
+            reader.epoch = page.epoch
+            reader.cursor = page.events.prev if page.events is not None else page.covered_through
+        reader.seen = reader.cursor
+        return Position(reader.epoch, reader.cursor)
+
+    def _give_up(self, subscription: Subscription, message: str) -> None:
+        session, name = subscription.session, subscription.channel.name
+        self.unsubscribe(session, name)
+        session.report(codes.CHANNEL_UNAVAILABLE, message, name)
+
+    # The way of a reader
+
+    def _start_replaying(self, reader: Reader) -> None:
+        reader.feed.replay_began()
+        reader.state = State.REPLAYING
+
+    def _detach(self, reader: Reader) -> None:
+        """Take a reader off whatever it is on."""
+        if reader.state is State.LIVE:
+            del reader.feed.live[reader]
+        elif reader.state is State.REPLAYING:
+            reader.feed.replay_ended()
+        elif reader.state is State.SPOOLED and reader.session.spooled:
+            reader.session.spooled.pop(reader, None)
+
+    def _replay(self, reader: Reader) -> None:
+        """Send a reader to the log, from its cursor."""
+        if reader.state is State.LIVE:
+            reader.epoch = reader.epoch or reader.feed.epoch
+            reader.seen = reader.cursor
+        self._detach(reader)
+        self._start_replaying(reader)
+        self._join_or_read(reader)
+
+    def _spool(self, reader: Reader) -> None:
+        """Let a reader wait for its client; its cursor goes back to what the client surely gets."""
+        before = reader.session.outbox.drop(reader)
+        if before is not None:
+            reader.cursor = reader.seen = before
+        self._detach(reader)
+        reader.state = State.SPOOLED
+        session = reader.session
+        if session.spooled is None:
+            session.spooled = {}
+        session.spooled[reader] = None
+
+    def _overflow(self, reader: Reader, verdict: Verdict) -> None:
+        if verdict is Verdict.CLOSE:
+            reader.session.end(codes.SLOW_CONSUMER)
+        else:
+            self._spool(reader)
+
+    def _go_live(self, reader: Reader) -> None:
+        reader.state = State.LIVE
+        reader.feed.live[reader] = None
+
+    def _join_or_read(self, reader: Reader) -> None:
+        feed = reader.feed
+        if feed.covers(reader.epoch, reader.cursor):
+            self._join(reader)
+        elif not reader.session.outbox.clear:
+            self._spool(reader)
+        else:
+            self._read(reader, reader.cursor, 0)
+
+    def _read(self, reader: Reader, after: int | None, last_n: int) -> None:
+        feed = reader.feed
+        limit = PAGE_EVENTS if reader.session.binary else PAGE_EVENTS_JSON
+        reader.request = PageRequest(
+            reader, feed.channel, feed.lane, reader.epoch, after, last_n, limit, feed.tail, feed.generation
+        )
+        self._publisher.read(reader.request)
+
+    def _take_page(self, reader: Reader, request: PageRequest, page: Page) -> None:
+        for gap in page.gaps:
+            if not self._deliver(reader, gap):
+                return
+            reader.epoch = gap.epoch
+        events = page.events
+        if events is not None and not self._deliver_above(reader, events):
+            return
+        reader.epoch = page.epoch or reader.epoch
+        reader.cursor = max(reader.cursor, self._covered(reader.feed, request, page))
+        self._after_page(reader, page)
+
+    def _covered(self, feed: Feed, request: PageRequest, page: Page) -> int:
+        """Return how far a page reaches: one that ends the log, at least to where the live stream was before it."""
+        if page.more or request.generation != feed.generation or page.epoch != feed.epoch:
+            return page.covered_through
+        return max(page.covered_through, request.tail)
+
+    def _after_page(self, reader: Reader, page: Page) -> None:
+        feed = reader.feed
+        if reader.cursor >= feed.floor and not page.more and (reader.epoch == feed.epoch):
+            self._join(reader)
+        elif page.more or not reader.session.outbox.clear:
+            self._join_or_read(reader)
+        else:
+            # The log has no more and yet does not reach the live stream, as while one of the two reconnects.
+            self._stalled[reader] = None
+
+    def _join(self, reader: Reader) -> None:
+        """Move a reader from the log to the live stream, in one step with what the ring holds for it."""
+        feed = reader.feed
+        if reader.cursor > reader.seen:
+            advance = AdvanceItem(feed.channel, feed.lane, reader.epoch, reader.cursor)
+            if not self._deliver(reader, advance):
+                return
+        for item in feed.ring:
+            if item.prev > reader.cursor:
+                self._stalled[reader] = None
+                return
+            if not self._deliver_above(reader, item):
+                return
+        self._detach(reader)
+        self._go_live(reader)
+
+    def _offer(self, reader: Reader, item: Item) -> None:
+        """Give a reader what it needs of an item, or send it to the log."""
+        if item.prev > reader.cursor:
+            self._replay(reader)
+        else:
+            self._deliver_above(reader, item)
+
+    def _deliver_above(self, reader: Reader, item: Item) -> bool:
+        """Deliver what an item has above the reader's cursor, if anything; see `_deliver`."""
+        cursor = reader.cursor
+        if item.last <= cursor:
+            return True
+        return self._deliver(reader, item if item.first > cursor else item.after(cursor))
+
+    def _deliver(self, reader: Reader, item: Item) -> bool:
+        """Send an item to one reader and move its cursor; False where the reader was taken off its way."""
+        verdict = reader.session.outbox.send(reader, item)
+        if verdict is not _SENT and verdict is not _QUEUED:
+            self._overflow(reader, verdict)
+            return False
+        reader.cursor = reader.seen = item.last
+        if verdict is _SENT:
+            self._count_sent(item)
+        return True

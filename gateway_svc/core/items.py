@@ -1,0 +1,206 @@
+"""What is delivered in one channel and lane: batches of events, gaps and advances.
+
+Owns the range each covers, how one is cut to a reader's cursor, and the frames made from it, which are built once per
+encoding and shared by all readers. Made by the upstream shell and the hub; it never looks at a payload unless a JSON
+client is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from gateway_svc.core import frames
+from lanecast.core import wire
+from lanecast.core.priority import Priority
+from lanecast.v1.event_pb2 import GAP_REASON_SHED, Advance, EventBatch, Gap, GapReason
+from lanecast.v1.gateway_pb2 import ServerFrame
+
+
+class JsonEncoder(Protocol):
+    """Encodes a batch as the JSON of a `ServerFrame`."""
+
+    def encode_batch(self, batch: EventBatch) -> bytes:
+        """Return the ProtoJSON of `ServerFrame{events: batch}`."""
+
+
+class Item:
+    """Something that moves the cursor of one channel and lane from at least `prev` to `last`."""
+
+    __slots__ = ("_binary", "_text", "channel", "count", "epoch", "first", "lane", "last", "prev")
+
+    def __init__(self, channel: str, lane: Priority, epoch: str, prev: int, first: int, last: int, count: int) -> None:
+        self.channel = channel
+        self.lane = lane
+        self.epoch = epoch
+        self.prev = prev
+        """A cursor below this one would miss something if it took the item."""
+        self.first = first
+        """A cursor at or above this one has seen the beginning of the item, which is then cut."""
+        self.last = last
+        """The cursor after the item."""
+        self.count = count
+        """Number of events in it."""
+        self._binary: bytes | None = None
+        self._text: bytes | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.channel!r}, {self.lane.name}, {self.prev}<{self.first}..{self.last})"
+
+    def frame(self, binary: bool) -> bytes:
+        """Return the WebSocket frame in one of the two encodings."""
+        made = self._binary if binary else self._text
+        return made if made is not None else self._make(binary)
+
+    def after(self, cursor: int) -> Item:
+        """Return the item without what `cursor`, which lies in `first` to `last` - 1, has seen."""
+        raise NotImplementedError
+
+    def _make(self, binary: bool) -> bytes:
+        if binary:
+            self._binary = frame = self._build_binary()
+        else:
+            self._text = frame = self._build_text()
+        return frame
+
+    def _build_binary(self) -> bytes:
+        return frames.encode(self._server_frame(), binary=True)
+
+    def _build_text(self) -> bytes:
+        return frames.encode(self._server_frame(), binary=False)
+
+    def _server_frame(self) -> ServerFrame:
+        raise NotImplementedError
+
+
+class EventItem(Item):
+    """A batch of events. `raw` are the bytes it came as; they are passed on, never encoded again."""
+
+    __slots__ = ("_encoder", "batch", "raw", "receive_ns", "send_ns")
+
+    def __init__(
+        self, batch: EventBatch, raw: bytes, encoder: JsonEncoder, receive_ns: int = 0, send_ns: int = 0
+    ) -> None:
+        events = batch.events
+        head, end = events[0], events[-1]
+        offset = head.offset
+        super().__init__(
+            batch.channel, Priority(batch.lane), batch.epoch, head.prev_offset, offset, end.offset, len(events)
+        )
+        self.batch = batch
+        self.raw = raw
+        self.receive_ns = receive_ns
+        """When the gateway took the batch off its stream; zero where it was read from the log."""
+        self.send_ns = send_ns
+        """When the gateway made the frame."""
+        self._encoder = encoder
+
+    def after(self, cursor: int) -> EventItem:
+        """Return a batch of the events above `cursor`."""
+        cut = EventBatch()
+        cut.CopyFrom(self.batch)
+        del cut.events[:]
+        cut.events.extend(event for event in self.batch.events if event.offset > cursor)
+        return EventItem(cut, cut.SerializeToString(), self._encoder, self.receive_ns, self.send_ns)
+
+    def _build_binary(self) -> bytes:
+        trailer = wire.batch_edge_times(self.receive_ns, self.send_ns) if self.receive_ns else b""
+        return frames.binary(wire.frame_events(self.raw, trailer))
+
+    def _build_text(self) -> bytes:
+        batch = self.batch
+        batch.edge_receive_time_unix_nano = self.receive_ns
+        batch.edge_send_time_unix_nano = self.send_ns
+        return frames.text(self._encoder.encode_batch(batch))
+
+
+class GapItem(Item):
+    """Events that will not come."""
+
+    __slots__ = ("reason",)
+
+    def __init__(
+        self, channel: str, lane: Priority, epoch: str, prev: int, last: int, reason: GapReason.ValueType, missing: int
+    ) -> None:
+        super().__init__(channel, lane, epoch, prev, prev + 1, last, missing)
+        self.reason = reason
+
+    @classmethod
+    def of(cls, gap: Gap) -> GapItem:
+        """Return the item of a gap from the wire."""
+        return cls(gap.channel, Priority(gap.lane), gap.epoch, gap.from_offset, gap.to_offset, gap.reason, gap.count)
+
+    @property
+    def rewinds(self) -> bool:
+        """True where the position to go on from may lie below the cursor: the log is another one than was thought."""
+        return self.reason in frames.REWINDING
+
+    def after(self, cursor: int) -> GapItem:
+        """Return the gap as seen from `cursor`; how many events are missing is then no longer known."""
+        missing = self.count if cursor == self.prev else 0
+        return GapItem(self.channel, self.lane, self.epoch, cursor, self.last, self.reason, missing)
+
+    def _server_frame(self) -> ServerFrame:
+        return ServerFrame(
+            gap=Gap(
+                channel=self.channel,
+                lane=int(self.lane),  # type: ignore[arg-type]
+                epoch=self.epoch,
+                from_offset=self.prev,
+                to_offset=self.last,
+                reason=self.reason,
+                count=self.count,
+            )
+        )
+
+
+class AdvanceItem(Item):
+    """Moves a quiet cursor."""
+
+    __slots__ = ()
+
+    def __init__(self, channel: str, lane: Priority, epoch: str, through: int) -> None:
+        super().__init__(channel, lane, epoch, 0, 0, through, 0)
+
+    def after(self, cursor: int) -> AdvanceItem:  # noqa: ARG002 - an advance has nothing to cut
+        """Return itself."""
+        return self
+
+    def _server_frame(self) -> ServerFrame:
+        advance = Advance(
+            channel=self.channel,
+            lane=int(self.lane),  # type: ignore[arg-type]
+            epoch=self.epoch,
+            through_offset=self.last,
+        )
+        return ServerFrame(advance=advance)
+
+
+def shed(first: Item, before: int, last: Item, missing: int) -> GapItem:
+    """Return the gap that names what was dropped from a full outbox, from cursor `before` through `last`."""
+    return GapItem(first.channel, first.lane, last.epoch, before, last.last, GAP_REASON_SHED, missing)
+
+
+def mergeable(item: Item, following: Item) -> bool:
+    """Say whether two items that stand one after the other may be sent to a protobuf client as one batch."""
+    if not (isinstance(item, EventItem) and isinstance(following, EventItem)):
+        return False
+    one, two = item.batch, following.batch
+    return (
+        item.receive_ns > 0
+        and following.receive_ns > 0
+        and item.epoch == following.epoch
+        and one.generation == two.generation
+        and one.policy == two.policy
+        and one.arm == two.arm
+    )
+
+
+def merged_frame(items: Sequence[Item]) -> bytes:
+    """Return one binary frame of several mergeable items: batches whose bytes stand one after the other merge."""
+    raws: list[bytes] = []
+    for item in items:
+        assert isinstance(item, EventItem)
+        raws.append(item.raw)
+        last = item
+    return frames.binary(wire.frame_events(b"".join(raws), wire.batch_edge_times(last.receive_ns, last.send_ns)))

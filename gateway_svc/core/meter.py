@@ -1,0 +1,139 @@
+"""What the gateway measures of the events that pass.
+
+Owns which stamps make which hop. Stamps that a batch brings are counted once per batch, the socket write once per
+delivery. Called by the upstream shell after the frames have left, so that measuring delays nothing that is measured.
+"""
+
+from __future__ import annotations
+
+from gateway_svc.core.items import EventItem, Item
+from gateway_svc.core.outbox import Entry, Totals
+from gateway_svc.core.types import TypeBook
+from lanecast.core.instruments import (
+    CONNECTION_BUFFERED,
+    DELIVERY_DURATION,
+    EVENT_DELIVERED,
+    EVENT_DROPPED,
+    HOP_DURATION,
+    Instruments,
+)  # fmt: skip
+from lanecast.core.priority import LANES, Priority
+from lanecast.core.sketch import Sketch
+from lanecast.v1.gateway_pb2 import Receipt
+
+_MAX_CLIENT_MICROS = 60_000_000
+_MAX_SAMPLES = 64
+_NUMBERS = frozenset(int(lane) for lane in LANES)
+
+
+class _Lane:
+    """The instruments of one lane."""
+
+    __slots__ = (
+        "delivered",
+        "edge_wait",
+        "end_to_end",
+        "ingest",
+        "lane_wait",
+        "last_mile",
+        "log",
+        "sdk_queue",
+        "server",
+        "socket_write",
+        "transit",
+    )  # fmt: skip
+
+    def __init__(self, instruments: Instruments, lane: str) -> None:
+        def hop(name: str) -> Sketch:
+            return instruments.sketch(HOP_DURATION, hop=name, lane=lane)
+
+        self.sdk_queue, self.ingest, self.log, self.lane_wait = map(hop, ("sdk_queue", "ingest", "log", "lane_wait"))
+        self.transit, self.edge_wait, self.socket_write = map(hop, ("transit", "edge_wait", "socket_write"))
+        self.last_mile = hop("last_mile")
+        self.server = instruments.sketch(DELIVERY_DURATION, scope="server", lane=lane)
+        self.end_to_end = instruments.sketch(DELIVERY_DURATION, scope="end_to_end", lane=lane)
+        self.delivered = instruments.counter(EVENT_DELIVERED, lane=lane)
+
+
+class Meter:
+    """Records hops and deliveries of one process."""
+
+    def __init__(self, instruments: Instruments, types: TypeBook, totals: Totals) -> None:
+        self._instruments = instruments
+        self._types = types
+        self._lanes = {lane: _Lane(instruments, lane.name) for lane in LANES}
+        self._by_type: dict[tuple[str, Priority, str], Sketch] = {}
+        self._dropped = instruments.counter(EVENT_DROPPED, lane=Priority.LOW.name, reason="shed")
+        self._totals = totals
+        instruments.gauge(CONNECTION_BUFFERED, self._buffered)
+
+    def received(self, item: EventItem) -> None:
+        """Count the hops up to the frame, once for the batch."""
+        lane = self._lanes[item.lane]
+        flush = item.batch.flush_time_unix_nano
+        for event in item.batch.events:
+            created, sent = event.create_time_unix_nano, event.send_time_unix_nano
+            accepted, stored = event.accept_time_unix_nano, event.store_time_unix_nano
+            if sent:
+                if created:
+                    lane.sdk_queue.record_ns(sent - created)
+                lane.ingest.record_ns(accepted - sent)
+            if stored:
+                lane.log.record_ns(stored - accepted)
+                lane.lane_wait.record_ns(flush - stored)
+        if flush:
+            lane.transit.record_ns(item.receive_ns - flush, item.count)
+        lane.edge_wait.record_ns(item.send_ns - item.receive_ns, item.count)
+
+    def written(self, item: EventItem, sockets: int, end_ns: int) -> None:
+        """Count a batch whose last byte the kernels of so many sockets have taken by `end_ns`."""
+        lane = self._lanes[item.lane]
+        lane.delivered.value += item.count * sockets
+        if item.batch.replayed:
+            return
+        lane.socket_write.record_ns(end_ns - item.send_ns, item.count * sockets)
+        server = lane.server
+        for event in item.batch.events:
+            duration = end_ns - event.accept_time_unix_nano
+            server.record_ns(duration, sockets)
+            self._sketch("server", item.lane, event.data.type_url).record_ns(duration, sockets)
+
+    def flushed(self, entries: list[Entry], end_ns: int) -> None:
+        """Count what has left an outbox."""
+        for entry in entries:
+            item = entry.item
+            if isinstance(item, EventItem):
+                self.written(item, 1, end_ns)
+
+    def sent(self, item: Item) -> None:
+        """Count an item that one reader alone got: a page of the log, or what was left of a batch."""
+        if isinstance(item, EventItem):
+            self._lanes[item.lane].delivered.value += item.count
+
+    def receipt(self, receipt: Receipt) -> None:
+        """Count what a client has measured. The values are untrusted: they are clamped, and unknown types ignored."""
+        for sample in receipt.samples[:_MAX_SAMPLES]:
+            if int(sample.lane) not in _NUMBERS:
+                continue
+            lane = self._lanes[Priority(sample.lane)]
+            if 0 < sample.last_mile_micros <= _MAX_CLIENT_MICROS:
+                lane.last_mile.record_ns(sample.last_mile_micros * 1000)
+            if 0 < sample.end_to_end_micros <= _MAX_CLIENT_MICROS:
+                lane.end_to_end.record_ns(sample.end_to_end_micros * 1000)
+                if sample.type in self._types:
+                    sketch = self._sketch("end_to_end", Priority(sample.lane), sample.type)
+                    sketch.record_ns(sample.end_to_end_micros * 1000)
+
+    def _sketch(self, scope: str, lane: Priority, type_url: str) -> Sketch:
+        key = (scope, lane, type_url)
+        sketch = self._by_type.get(key)
+        if sketch is None:
+            name = type_url.rpartition("/")[2]
+            sketch = self._instruments.sketch(DELIVERY_DURATION, scope=scope, lane=lane.name, type=name)
+            self._by_type[key] = sketch
+        return sketch
+
+    def _buffered(self) -> float:
+        shed, self._totals.shed_events = self._totals.shed_events, 0
+        self._dropped.add(shed)
+        return float(self._totals.bytes)

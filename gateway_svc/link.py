@@ -1,0 +1,366 @@
+"""One connection to one publisher.
+
+Owns the two streams of `StreamEvents` and how their messages are worked off: express batches at once, bulk batches in
+slices, so that an express event never waits behind a bulk one for longer than a slice. Made anew for each attempt to
+connect; used by `upstream` only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc
+
+from gateway_svc.core.hub import Hub
+from gateway_svc.core.items import AdvanceItem, EventItem, GapItem
+from gateway_svc.core.meter import Meter
+from gateway_svc.core.types import TypeBook
+from lanecast.core.position import Position
+from lanecast.core.priority import BULK_LANES, EXPRESS_LANES, Priority
+from lanecast.errors import UnavailableError
+from lanecast.internal.v1.stream_pb2 import StreamEventsResponseView
+from lanecast.runtime import status
+from lanecast.runtime.grpc_server import CHANNEL_OPTIONS
+from lanecast.v1.event_pb2 import EventBatch, LanePosition
+from lanecast.v1.publisher_pb2 import (
+    START_LATEST,
+    AddChannels,
+    ChannelAdded,
+    ChannelStart,
+    GrantCredit,
+    LaneCredit,
+    ListEventTypesRequest,
+    ListEventTypesResponse,
+    ReadEventsRequest,
+    ReadEventsResponse,
+    RemoveChannels,
+    StreamEventsRequest,
+    StreamOpen,
+)  # fmt: skip
+
+log = logging.getLogger(__name__)
+
+_SERVICE = "/lanecast.v1.PublisherService/"
+_OPEN_SECONDS = 5.0
+_READ_SECONDS = 10.0
+_ADD_AT_ONCE = 1_000
+SLICE_NS = 250_000
+"""How long bulk batches are worked off before the loop looks at its other work."""
+
+SOCKETS_PER_STAMP = 8
+"""Sockets written to between two looks at the clock."""
+
+CREDIT_BYTES: dict[Priority, int] = {
+    Priority.CRITICAL: 1024 * 1024,
+    Priority.HIGH: 1024 * 1024,
+    Priority.NORMAL: 1024 * 1024,
+    Priority.LOW: 512 * 1024,
+}
+"""Bytes the publisher may send ahead of what was dispatched."""
+
+
+class _Stream:
+    """One of the two streams: its call and what is still to be said on it."""
+
+    def __init__(self, channel: grpc.aio.Channel, instance: str, lanes: Sequence[Priority]) -> None:
+        self.lanes = lanes
+        self._instance = instance
+        self._method: Any = channel.stream_stream(
+            _SERVICE + "StreamEvents",
+            request_serializer=StreamEventsRequest.SerializeToString,
+            response_deserializer=None,
+        )
+        self._call: Any = None
+        self._wake = asyncio.Event()
+        self._starts: dict[str, ChannelStart] = {}
+        self._removals: dict[str, None] = {}
+        self._used = dict.fromkeys(lanes, 0)
+
+    async def open(self) -> StreamEventsResponseView:
+        """Open the stream and return the first message."""
+        self._call = self._method()
+        credit = [LaneCredit(lane=_number(lane), bytes=CREDIT_BYTES[lane]) for lane in self.lanes]
+        opening = StreamOpen(subscriber=self._instance, lanes=[_number(lane) for lane in self.lanes], credit=credit)
+        await self._call.write(StreamEventsRequest(open=opening))
+        view = StreamEventsResponseView.FromString(await self.read())
+        if not view.HasField("opened"):
+            raise UnavailableError("the publisher did not open the stream")
+        return view
+
+    async def read(self) -> bytes:
+        """Return the next message.
+
+        Raises:
+            UnavailableError: the stream has ended.
+        """
+        data = await self._call.read()
+        if data is grpc.aio.EOF:
+            raise UnavailableError("the publisher ended the stream")
+        return bytes(data) if type(data) is not bytes else data
+
+    def add(self, start: ChannelStart) -> None:
+        """Add a channel, soon."""
+        self._starts[start.channel] = start
+        self._wake.set()
+
+    def remove(self, name: str) -> None:
+        """Remove a channel, soon."""
+        if self._starts.pop(name, None) is None:
+            self._removals[name] = None
+            self._wake.set()
+
+    def used(self, lane: Priority, size: int) -> None:
+        """Grant so many bytes again, once it is worth a message."""
+        self._used[lane] += size
+        if self._used[lane] * 4 >= CREDIT_BYTES[lane]:
+            self._wake.set()
+
+    async def write_loop(self) -> None:
+        """Say what is to be said, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            for request in self._take():
+                await self._call.write(request)
+
+    def cancel(self) -> None:
+        """End the call. Idempotent."""
+        if self._call is not None:
+            self._call.cancel()
+
+    def _take(self) -> list[StreamEventsRequest]:
+        requests: list[StreamEventsRequest] = []
+        if self._removals:
+            # Before the additions: a channel may be wanted again that was just given up.
+            requests.append(StreamEventsRequest(remove=RemoveChannels(channels=list(self._removals))))
+            self._removals.clear()
+        starts, self._starts = list(self._starts.values()), {}
+        requests += [
+            StreamEventsRequest(add=AddChannels(channels=starts[index : index + _ADD_AT_ONCE]))
+            for index in range(0, len(starts), _ADD_AT_ONCE)
+        ]
+        credit = [LaneCredit(lane=_number(lane), bytes=used) for lane, used in self._used.items() if used]
+        if credit:
+            self._used = dict.fromkeys(self.lanes, 0)
+            requests.append(StreamEventsRequest(credit=GrantCredit(lanes=credit)))
+        return requests
+
+
+class Link:
+    """A connection to a publisher: `open`, `add_all`, `run` until it breaks, `close`."""
+
+    def __init__(self, target: str, instance: str, hub: Hub, types: TypeBook, meter: Meter, *, switch: bool) -> None:
+        self._target = target
+        self._hub = hub
+        self._types = types
+        self._meter = meter
+        self._switch = switch
+        # Its own connection, so that one attempt does not inherit the back-off of the one before.
+        options = (*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1))
+        self._channel = grpc.aio.insecure_channel(target, options=options)
+        self._express = _Stream(self._channel, instance, EXPRESS_LANES)
+        self._bulk = _Stream(self._channel, instance, BULK_LANES)
+        self._read_page = self._unary("ReadEvents", ReadEventsRequest, ReadEventsResponse)
+        self._list_types = self._unary("ListEventTypes", ListEventTypesRequest, ListEventTypesResponse)
+
+    def __repr__(self) -> str:
+        return f"Link({self._target!r})"
+
+    async def open(self) -> None:
+        """Open both streams and learn the payload types.
+
+        Raises:
+            LanecastError: the publisher cannot be used now.
+        """
+        try:
+            async with asyncio.timeout(_OPEN_SECONDS):
+                view = await self._express.open()
+                await self._bulk.open()
+                await self._learn_types(view.opened.types_version)
+        except grpc.RpcError as error:
+            raise status.from_rpc_error(error) from error
+        except TimeoutError as error:
+            raise UnavailableError(f"no answer within {_OPEN_SECONDS:g} s") from error
+
+    def add_all(self) -> None:
+        """Add every channel the hub has, from where it stands."""
+        for name in self._hub.channels:
+            self.add(name)
+
+    def add(self, name: str) -> None:
+        """Add a channel on both streams."""
+        for stream in (self._express, self._bulk):
+            positions = self._hub.positions(name, stream.lanes) or {}
+            lanes = [
+                LanePosition(lane=_number(lane), epoch=position.epoch, offset=position.offset)
+                for lane, position in positions.items()
+            ]
+            stream.add(ChannelStart(channel=name, start=START_LATEST, positions=lanes))
+
+    def remove(self, name: str) -> None:
+        """Remove a channel from both streams."""
+        self._express.remove(name)
+        self._bulk.remove(name)
+
+    async def run(self) -> None:
+        """Carry messages until a stream breaks.
+
+        Raises:
+            LanecastError: it broke, or the publisher is going away.
+        """
+        loops = [
+            asyncio.create_task(self._express.write_loop(), name="express-write"),
+            asyncio.create_task(self._bulk.write_loop(), name="bulk-write"),
+            asyncio.create_task(self._read_loop(self._express, 0), name="express-read"),
+            asyncio.create_task(self._read_loop(self._bulk, SLICE_NS), name="bulk-read"),
+        ]
+        try:
+            done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in loops:
+                task.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+        for task in done:
+            _raise_translated(task)
+        raise UnavailableError("the streams to the publisher have ended")
+
+    async def read(self, request: ReadEventsRequest) -> ReadEventsResponse:
+        """Read a page of the log.
+
+        Raises:
+            LanecastError: it cannot be read.
+        """
+        try:
+            response: ReadEventsResponse = await self._read_page(request, timeout=_READ_SECONDS)
+        except grpc.RpcError as error:
+            raise status.from_rpc_error(error) from error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # grpc.aio cancels the callers of a channel that is closed: that is no wish to end this task.
+            raise UnavailableError("the connection to the publisher was closed") from None
+        return response
+
+    async def close(self) -> None:
+        """End the calls and the connection. Idempotent."""
+        self._express.cancel()
+        self._bulk.cancel()
+        await self._channel.close()
+
+    # What comes
+
+    async def _read_loop(self, stream: _Stream, slice_ns: int) -> None:
+        while True:
+            data = await stream.read()
+            receive_ns = time.time_ns()
+            view = StreamEventsResponseView.FromString(data)
+            # The parts of a message take effect in the order of their field numbers.
+            if view.added:
+                self._on_added(view.added)
+            for gap in view.gaps:
+                self._on_gap(GapItem.of(gap))
+            if view.batches:
+                await self._dispatch(stream, view.batches, receive_ns, slice_ns)
+            for advance in view.advances:
+                item = AdvanceItem(advance.channel, Priority(advance.lane), advance.epoch, advance.through_offset)
+                self._hub.advance(item, time.monotonic())
+            if view.HasField("drain"):
+                self._on_drain(view.drain.grace_millis)
+
+    def _on_added(self, added: Sequence[ChannelAdded]) -> None:
+        for channel in added:
+            if channel.HasField("error"):
+                log.warning("the publisher refused the channel %s: %s", channel.channel, channel.error.message)
+                self._hub.refused(channel.channel, channel.error.message)
+                continue
+            positions = [(Priority(each.lane), Position(each.epoch, each.offset)) for each in channel.positions]
+            self._hub.positioned(channel.channel, positions)
+
+    def _on_gap(self, gap: GapItem) -> None:
+        if gap.rewinds:
+            self._hub.rewind(gap)
+            return
+        accepted = self._hub.accept(gap)
+        if accepted is not None:
+            self._hub.distribute(*accepted)
+
+    def _on_drain(self, grace_millis: int) -> None:
+        log.info("the publisher at %s is going away in %d ms", self._target, grace_millis)
+        if self._switch:
+            raise UnavailableError("it is going away")
+
+    async def _dispatch(self, stream: _Stream, batches: Sequence[bytes], receive_ns: int, slice_ns: int) -> None:
+        hub, types = self._hub, self._types
+        now_ns = time.time_ns
+        written: list[tuple[EventItem, int, int]] = []
+        received: list[EventItem] = []
+        turn_ends = time.monotonic_ns() + slice_ns
+        for raw in batches:
+            batch = EventBatch.FromString(raw)
+            item = EventItem(batch, raw, types, receive_ns, now_ns())
+            accepted = hub.accept(item)
+            if accepted is not None:
+                new, readers = accepted
+                assert isinstance(new, EventItem)
+                received.append(new)
+                for index in range(0, len(readers), SOCKETS_PER_STAMP):
+                    sent = hub.distribute(new, readers[index : index + SOCKETS_PER_STAMP])
+                    if sent:
+                        written.append((new, sent, now_ns()))
+                    if slice_ns and time.monotonic_ns() > turn_ends:
+                        await asyncio.sleep(0)
+                        turn_ends = time.monotonic_ns() + slice_ns
+            stream.used(Priority(batch.lane), len(raw))
+        self._measure(received, written)
+
+    def _measure(self, received: Sequence[EventItem], written: Sequence[tuple[EventItem, int, int]]) -> None:
+        meter = self._meter
+        for item in received:
+            if not item.batch.replayed:
+                meter.received(item)
+        for item, sockets, end_ns in written:
+            meter.written(item, sockets, end_ns)
+
+    async def _learn_types(self, version: str) -> None:
+        if version and version == self._types.version:
+            return
+        answer: ListEventTypesResponse = await self._list_types(
+            ListEventTypesRequest(known_version=self._types.version), timeout=_OPEN_SECONDS
+        )
+        if answer.version == self._types.version:
+            return
+        try:
+            self._types.update(answer.version, list(answer.types), answer.descriptors)
+        except TypeError:
+            log.exception("the payload types of the publisher cannot be used: JSON clients get base64")
+
+    def _unary(self, name: str, request_class: Any, response_class: Any) -> Callable[..., Any]:
+        method: Callable[..., Any] = self._channel.unary_unary(
+            _SERVICE + name,
+            request_serializer=request_class.SerializeToString,
+            response_deserializer=response_class.FromString,
+        )
+        return method
+
+
+def _number(lane: Priority) -> Any:
+    return int(lane)
+
+
+def _raise_translated(task: asyncio.Task[None]) -> None:
+    """Raise what ended a stream's task as an error of ours."""
+    if task.cancelled():
+        raise UnavailableError("the connection to the publisher was closed")
+    error = task.exception()
+    if isinstance(error, grpc.RpcError):
+        raise status.from_rpc_error(error) from error
+    if isinstance(error, asyncio.InvalidStateError):
+        # grpc.aio says so where something is written to a call that has just ended.
+        raise UnavailableError("the publisher ended the stream") from error
+    if error is not None:
+        raise error

@@ -1,0 +1,163 @@
+"""The gateway's way to the publisher.
+
+Owns the connection: an express stream (CRITICAL, HIGH) and a bulk stream (NORMAL, LOW), reconnects to one target after
+the other, and pages of the log. After a reconnect every channel is added again from where its lanes stood, so sessions
+notice nothing unless something is truly gone. What the streams carry is worked off by `link`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from itertools import count
+
+from gateway_svc.core.hub import Hub
+from gateway_svc.core.items import EventItem, GapItem
+from gateway_svc.core.meter import Meter
+from gateway_svc.core.ports import Page, PageRequest
+from gateway_svc.core.types import TypeBook
+from gateway_svc.link import Link
+from lanecast.core.backoff import Backoff
+from lanecast.errors import LanecastError, StatusError, UnavailableError
+from lanecast.runtime import status
+from lanecast.v1.publisher_pb2 import ReadAfter, ReadEventsRequest, ReadEventsResponse
+
+log = logging.getLogger(__name__)
+
+CONCURRENT_PAGES = 8
+
+
+class Upstream:
+    """The connection to whichever publisher answers; implements `core.ports.Publisher`."""
+
+    def __init__(self, targets: tuple[str, ...], instance: str, types: TypeBook, meter: Meter) -> None:
+        self._targets = targets
+        self._instance = instance
+        self._types = types
+        self._meter = meter
+        self._hub: Hub | None = None
+        self._link: Link | None = None
+        self._linked = asyncio.Event()
+        # Bounded by its use: a reader has at most one page outstanding, and readers are bounded by subscriptions.
+        self._pages: asyncio.PriorityQueue[tuple[int, int, PageRequest]] = asyncio.PriorityQueue()
+        self._order = count()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def __repr__(self) -> str:
+        return f"Upstream({self._link!r}, pages={self._pages.qsize()})"
+
+    def bind(self, hub: Hub) -> None:
+        """Set where everything goes; called once, before `start`."""
+        self._hub = hub
+
+    @property
+    def connected(self) -> bool:
+        """True while both streams are open."""
+        return self._linked.is_set()
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._tasks.append(asyncio.create_task(self._stay_connected(), name="upstream"))
+        self._tasks += [asyncio.create_task(self._read_pages(), name=f"pages-{n}") for n in range(CONCURRENT_PAGES)]
+
+    async def close(self) -> None:
+        """Disconnect. Idempotent."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # core.ports.Publisher
+
+    def add(self, channel: str) -> None:
+        """See `Publisher.add`. Where there is no connection, the next one adds all channels."""
+        if self._link is not None:
+            self._link.add(channel)
+
+    def remove(self, channel: str) -> None:
+        """See `Publisher.remove`."""
+        if self._link is not None:
+            self._link.remove(channel)
+
+    def read(self, request: PageRequest) -> None:
+        """See `Publisher.read`: CRITICAL goes first."""
+        self._pages.put_nowait((int(request.lane), next(self._order), request))
+
+    # Connecting
+
+    async def _stay_connected(self) -> None:
+        backoff = Backoff()
+        hub = self._hub
+        assert hub is not None
+        for attempt in count():
+            target = self._targets[attempt % len(self._targets)]
+            link = Link(target, self._instance, hub, self._types, self._meter, switch=len(self._targets) > 1)
+            try:
+                await link.open()
+                self._link = link
+                link.add_all()
+                self._linked.set()
+                backoff.reset()
+                log.info("connected to the publisher at %s", target)
+                await link.run()
+            except LanecastError as error:
+                log.warning("the publisher at %s cannot be used: %s", target, error)
+            except Exception:
+                # A message that could not be worked off: what it held is read again after the reconnect.
+                log.exception("unexpected failure on the connection to %s", target)
+            finally:
+                self._linked.clear()
+                self._link = None
+                await link.close()
+            await asyncio.sleep(backoff.next_delay())
+
+    # Pages
+
+    async def _read_pages(self) -> None:
+        while True:
+            _, _, request = await self._pages.get()
+            if request.reader.request is not request:
+                continue
+            await self._linked.wait()
+            link = self._link
+            if link is not None and request.reader.request is request:
+                await self._read_page(link, request)
+            elif link is None:
+                self.read(request)
+
+    async def _read_page(self, link: Link, request: PageRequest) -> None:
+        hub = self._hub
+        assert hub is not None
+        # A page says more the later it is read: count what has come while the request waited its turn.
+        feed = request.reader.feed
+        request.tail, request.generation = feed.tail, feed.generation
+        try:
+            response = await link.read(_page_message(request))
+        except UnavailableError as error:
+            hub.page_failed(request, str(error), retryable=True)
+        except StatusError as error:
+            hub.page_failed(request, str(error), retryable=status.is_retryable(error.code))
+        except LanecastError as error:
+            hub.page_failed(request, str(error), retryable=False)
+        else:
+            hub.page(request, self._page(response))
+
+    def _page(self, response: ReadEventsResponse) -> Page:
+        batch = response.batch
+        events = EventItem(batch, batch.SerializeToString(), self._types) if batch.events else None
+        gaps = [GapItem.of(gap) for gap in response.gaps]
+        return Page(batch.epoch, gaps, events, response.covered_through, response.more)
+
+
+def _page_message(request: PageRequest) -> ReadEventsRequest:
+    message = ReadEventsRequest(
+        channel=request.channel,
+        lane=int(request.lane),  # type: ignore[arg-type]
+        limit=request.limit,
+    )
+    if request.after is None:
+        message.last_n = request.last_n
+        message.limit = max(request.limit, request.last_n)
+    else:
+        message.after.CopyFrom(ReadAfter(epoch=request.epoch, offset=request.after))
+    return message
