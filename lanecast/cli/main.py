@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -39,8 +40,19 @@ Exit codes:
 Every option can also be set by the variable that its help shows."""
 
 
+class _OutputClosedError(Exception):
+    """Nobody reads standard output any more."""
+
+
 class LazyGroup(click.Group):
     """A group whose commands are modules of `lanecast.cli.commands`, imported on demand."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; a closed pipe is renamed, for click would make it an exit with code 1."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _OutputClosedError from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of the help."""
@@ -79,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return exit_codes.USAGE
     except (click.Abort, KeyboardInterrupt, asyncio.CancelledError):
         return exit_codes.INTERRUPTED
-    except BrokenPipeError:
+    except (_OutputClosedError, BrokenPipeError):
         _abandon_output()
         return exit_codes.OK
     except LanecastError as error:

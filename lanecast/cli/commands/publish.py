@@ -42,7 +42,7 @@ Keys of an event:
   data           the payload's fields
   id             optional; an event with the same id in the same channel within 120 s is stored once
   ttl            optional; seconds or a duration, after which nobody need see it
-  conflationKey  optional; events with the same key may replace one another for slow readers
+  conflation_key optional; events with the same key may replace one another for slow readers
 
 With --ndjson, a bad line is reported with its number and the others go through; the exit code is 1 if one was not
 acknowledged."""

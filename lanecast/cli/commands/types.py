@@ -59,7 +59,7 @@ def _write_detail(types: PayloadTypes, entry: dict[str, Any]) -> None:
     from lanecast.cli.core.payloads import example_data
 
     write_line(entry["type"])
-    width = max((len(field["jsonName"]) for field in entry["fields"]), default=0)
+    width = max((len(field["json_name"]) for field in entry["fields"]), default=0)
     for field in entry["fields"]:
         write_line(f"  {field['jsonName']:<{width}}  {field['type']}")
         for value in field.get("values", ()):

@@ -15,8 +15,8 @@ from lanecast.cli.core.problems import InputError
 from lanecast.core.channel import check_channel
 from lanecast.core.priority import LANES, Priority
 
-KEYS = ("channel", "type", "priority", "id", "data", "ttl", "conflationKey")
-_SYNONYMS = {"conflation_key": "conflationKey"}
+KEYS = ("channel", "type", "priority", "id", "data", "ttl", "conflation_key")
+_SYNONYMS = {"conflationKey": "conflation_key"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def to_draft(value: Mapping[str, Any]) -> Draft:
         value["data"],
         _text(value, "id") or None,
         _ttl(value.get("ttl")),
-        _text(value, "conflationKey"),
+        _text(value, "conflation_key"),
     )
 
 

@@ -109,7 +109,7 @@ def example_data(descriptor: Descriptor) -> dict[str, Any]:
 
 
 def _describe_field(field: FieldDescriptor) -> dict[str, Any]:
-    result: dict[str, Any] = {"name": field.name, "jsonName": field.json_name, "type": _kind(field)}
+    result: dict[str, Any] = {"name": field.name, "json_name": field.json_name, "type": _kind(field)}
     if field.enum_type is not None:
         result["values"] = [value.name for value in field.enum_type.values]
     return result

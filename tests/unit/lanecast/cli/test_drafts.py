@@ -26,7 +26,7 @@ def test_reads_what_is_needed() -> None:
 
 
 def test_reads_what_is_optional() -> None:
-    draft = parse_draft(json.dumps({**EVENT, "id": "a1", "ttl": "30s", "conflation_key": "price"}))
+    draft = parse_draft(json.dumps({**EVENT, "id": "a1", "ttl": "30s", "conflationKey": "price"}))
 
     assert (draft.id, draft.ttl_seconds, draft.conflation_key) == ("a1", 30.0, "price")
 

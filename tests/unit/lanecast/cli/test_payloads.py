@@ -102,7 +102,7 @@ def test_describes_fields(types: PayloadTypes) -> None:
 
     assert fields["conversation_id"] == {
         "name": "conversation_id",
-        "jsonName": "conversationId",
+        "json_name": "conversationId",
         "type": "string",
     }
     assert fields["evidence"]["type"] == "repeated lanecast.ai.v1.InsightEvidence"
