@@ -49,7 +49,7 @@ class Manifest:
         """
         rows = self._connection.execute("SELECT epoch, first_offset FROM epoch ORDER BY number")
         starts = [EpochStart(epoch, first) for epoch, first in rows]
-        identity = str(self._path.stat().st_ino)
+        identity = _identity(self._path.parent)
         clean = self._fact("clean") == "yes"
         same_boot = self._fact("boot_id") == boot_id
         same_file = self._fact("identity") == identity
@@ -100,3 +100,16 @@ class Manifest:
 
     def _set_facts(self, **facts: str) -> None:
         self._connection.executemany("INSERT OR REPLACE INTO fact VALUES (?, ?)", facts.items())
+
+
+def _identity(folder: Path) -> str:
+    """Tell this folder from a copy of it.
+
+    A file is made once and never written again; its inode and change time stay as they are. No backup tool can set a
+    change time, so a restored copy has another one.
+    """
+    path = folder / "identity"
+    if not path.exists():
+        path.touch()
+    facts = path.stat()
+    return f"{facts.st_ino}:{facts.st_ctime_ns}"

@@ -1,10 +1,10 @@
 """The embedded event log: SQLite segments in a folder.
 
-Owns offsets, chain heads, deduplication, segment changes and retention of one log on one machine. Implements
-`base.EventLog`; built by `app`. SQL is in `segment` and `manifest`.
+Owns offsets, chain heads, deduplication and the change of segments of one log on one machine. Implements
+`base.EventLog`; built by `app`. SQL is in `segment` and `manifest`, finding events in `segments`.
 
 Threads: `append` runs inline in the event loop (a commit takes tens of microseconds, less than a hand-over to a
-thread), reads in one reader thread, fsync and the closing of segments in one housekeeping thread.
+thread), reads in one reader thread; fsync and the making and closing of segments in one housekeeping thread.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from bisect import bisect_right
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,13 +29,15 @@ from publisher_svc.core.dedup import DedupWindow
 from publisher_svc.log import segment
 from publisher_svc.log.base import ChannelLane, Entry, LogError, Page, StoredEvent
 from publisher_svc.log.manifest import Manifest
+from publisher_svc.log.recovery import Recovered, recover
+from publisher_svc.log.segments import Segments
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_WALK_STEPS = 2_000
-"""Events to go back along the chain before a forward scan is cheaper; a step costs about 10 µs."""
+_SPARE_AT = 0.5
+"""How full a segment is when the next one is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +64,15 @@ class SqliteEventLog:
         self._settings = settings
         self._lineage = lineage
         self._manifest = manifest
-        self._firsts = segment.first_offsets(folder)
+        self._segments = Segments(folder)
         self._heads: dict[ChannelLane, int] = {}
         self._dedup = DedupWindow()
         self._end = 0
         self._writer: segment.SegmentWriter | None = None
+        self._spare: segment.SegmentWriter | None = None
+        """The next segment, made ahead of its time: making one takes longer than a CRITICAL event may."""
+        self._making_spare = False
         self._begun = 0.0
-        self._closed_through = 0
-        """First offset of the newest segment that is closed: retention touches none beyond it."""
-        self._readers: dict[int, segment.SegmentReader] = {}
         self._reading = ThreadPoolExecutor(1, "log-read")
         self._keeping = ThreadPoolExecutor(1, "log-keep")
         self._chores: set[asyncio.Future[None]] = set()
@@ -96,15 +97,11 @@ class SqliteEventLog:
             raise StartError(f"cannot create {folder}: {error.strerror}; choose another data directory") from error
         manifest = Manifest(folder)
         try:
-            heads, through = manifest.heads()
-            heads, end = _recover_heads(folder, heads, through)
-            manifest.save_heads(heads, end)
-            lineage = manifest.open_lineage(end + 1, _boot_id())
+            recovered = recover(folder, *manifest.heads())
+            manifest.save_heads(recovered.heads, recovered.end)
+            lineage = manifest.open_lineage(recovered.end + 1, _boot_id())
             self = cls(folder, settings, lineage, manifest)
-            self._heads, self._end = heads, end
-            self._recover_dedup()
-            self._closed_through = self._firsts[-1] if self._firsts else 0
-            self._begin_segment()
+            self._take_over(recovered)
         except (LogError, apsw.Error) as error:
             raise StartError(f"cannot use the event log in {folder}: {error}") from error
         return self
@@ -119,7 +116,7 @@ class SqliteEventLog:
 
     @property
     def first_offset(self) -> int:
-        return self._firsts[0]
+        return self._segments.first_offset
 
     def head(self, key: ChannelLane) -> int:
         return self._heads.get(key, 0)
@@ -144,9 +141,7 @@ class SqliteEventLog:
                 self._dedup.forget(entry.channel, entry.event_id)
             raise
         self._end = fresh[-1].offset
-        age = time.monotonic() - self._begun
-        if writer.wal_pages >= self._settings.segment_pages or age > self._settings.segment_seconds:
-            self._change_segment()
+        self._look_after_segments(writer)
 
     async def sync(self) -> None:
         if self._settings.durability == "process":
@@ -161,24 +156,32 @@ class SqliteEventLog:
         end, head = self._end, self._heads.get(key, 0)
         if head <= after:
             return Page(covered_through=max(end, after))
-        return await self._in(self._reading, lambda: self._read(key, after, limit, end, head))
+        return await self._in(self._reading, lambda: self._segments.read(key, after, limit, end, head))
 
     async def floor_of_last(self, key: ChannelLane, count: int) -> int:
         head = self._heads.get(key, 0)
-        return await self._in(self._reading, lambda: self._floor_of_last(head, count))
+        return await self._in(self._reading, lambda: self._segments.floor_of_last(head, count))
 
     async def get(self, offset: int) -> StoredEvent | None:
-        return await self._in(self._reading, lambda: self._get(offset))
+        return await self._in(self._reading, lambda: self._segments.get(offset))
+
+    async def settle(self) -> None:
+        """Return once all housekeeping that was begun is done."""
+        while self._chores:
+            await asyncio.gather(*self._chores, return_exceptions=True)
 
     async def close(self) -> None:
         if self._closed:
             return
         self._closed = True
-        await asyncio.gather(*self._chores, return_exceptions=True)
+        await self.settle()
         writer, self._writer = self._writer, None
+        spare, self._spare = self._spare, None
         if writer is not None:
             await self._in(self._keeping, lambda: self._finish(writer))
-        await self._in(self._reading, self._close_readers)
+        if spare is not None:
+            await self._in(self._keeping, lambda: self._discard(spare))
+        await self._in(self._reading, self._segments.close)
         self._reading.shutdown()
         self._keeping.shutdown()
         self._manifest.close(clean=self._failure is None)
@@ -224,159 +227,77 @@ class SqliteEventLog:
             fresh.append(entry)
         return fresh, undo
 
-    def _begin_segment(self) -> None:
-        first = self._end + 1
-        if self._firsts and self._firsts[-1] == first:  # the newest one has no events yet
-            self._firsts.pop()
-        self._writer = segment.SegmentWriter(self._folder, first)
-        self._firsts.append(first)
+    # Segments
+
+    def _take_over(self, recovered: Recovered) -> None:
+        self._heads, self._end, self._dedup = recovered.heads, recovered.end, recovered.dedup
+        for first, number in recovered.segments:
+            self._segments.add(first, number)
+        self._begin(segment.SegmentWriter(self._folder, recovered.next_number))
+
+    def _begin(self, writer: segment.SegmentWriter) -> None:
+        self._segments.add(self._end + 1, writer.number)
+        self._writer = writer
         self._begun = time.monotonic()
 
-    def _change_segment(self) -> None:
-        full = self._open_writer()
-        self._begin_segment()
-        chore = asyncio.get_running_loop().run_in_executor(self._keeping, self._retire, full)
-        self._chores.add(chore)
-        chore.add_done_callback(self._on_retired)
+    def _look_after_segments(self, writer: segment.SegmentWriter) -> None:
+        """Make a spare segment in good time, and change to it when the present one is full or old.
 
-    def _on_retired(self, chore: asyncio.Future[None]) -> None:
+        A spare that is not ready is not waited for: the present segment grows a little beyond its measure.
+        """
+        settings = self._settings
+        age = time.monotonic() - self._begun
+        full = max(writer.wal_pages / settings.segment_pages, age / settings.segment_seconds)
+        if full >= 1 and self._spare is not None:
+            spare, self._spare = self._spare, None
+            self._begin(spare)
+            self._later(lambda: self._retire(writer))
+        elif full >= _SPARE_AT and self._spare is None and not self._making_spare:
+            self._making_spare = True
+            self._later(lambda: self._make_spare(writer.number + 1))
+
+    def _later(self, work: Callable[[], None]) -> None:
+        chore = asyncio.get_running_loop().run_in_executor(self._keeping, work)
+        self._chores.add(chore)
+        chore.add_done_callback(self._on_chore_done)
+
+    def _on_chore_done(self, chore: asyncio.Future[None]) -> None:
         self._chores.discard(chore)
         error = chore.exception()
         if error is not None:
-            log.error("a full segment could not be closed: %s", error)
+            log.error("housekeeping of the event log failed: %s", error)
 
-    # Housekeeping, in its thread
+    # In the housekeeping thread
+
+    def _make_spare(self, number: int) -> None:
+        try:
+            self._spare = segment.SegmentWriter(self._folder, number)
+        finally:
+            self._making_spare = False
 
     def _retire(self, full: segment.SegmentWriter) -> None:
         self._finish(full)
-        self._closed_through = full.first_offset
-        self._apply_retention()
+        oldest_kept = time.time_ns() - int(self._settings.retention_seconds * 1e9)
+        limit = self._settings.retention_bytes
+        self._reading.submit(self._segments.drop_oldest, full.number, oldest_kept, limit).result()
 
     def _finish(self, writer: segment.SegmentWriter) -> None:
-        reader = segment.SegmentReader(self._folder, writer.first_offset)
-        heads, last = reader.heads(0), reader.last_offset()
+        reader = segment.SegmentReader(self._folder, writer.number)
+        heads, bounds = reader.heads(0), reader.bounds()
         reader.close()
         writer.close()
-        self._manifest.save_heads(heads, last)
+        if bounds is not None:
+            self._manifest.save_heads(heads, bounds[1])
 
-    def _apply_retention(self) -> None:
-        """Delete the oldest closed segments while they are too old or too large together."""
-        sizes = {first: segment.size_of(self._folder, first) for first in self._firsts}
-        oldest_kept = time.time_ns() - int(self._settings.retention_seconds * 1e9)
-        while len(self._firsts) > 1 and self._firsts[0] <= self._closed_through:
-            first = self._firsts[0]
-            reader = segment.SegmentReader(self._folder, first)
-            newest = reader.newest_time()
-            reader.close()
-            if newest >= oldest_kept and sum(sizes.values()) <= self._settings.retention_bytes:
-                return
-            self._firsts.pop(0)
-            sizes.pop(first)
-            self._reading.submit(self._drop, first).result()
-
-    # Reading, in its thread
-
-    def _drop(self, first: int) -> None:
-        reader = self._readers.pop(first, None)
-        if reader is not None:
-            reader.close()
-        segment.remove(self._folder, first)
-
-    def _close_readers(self) -> None:
-        for reader in self._readers.values():
-            reader.close()
-        self._readers.clear()
-
-    def _reader_at(self, index: int) -> segment.SegmentReader:
-        first = self._firsts[index]
-        reader = self._readers.get(first)
-        if reader is None:
-            reader = self._readers[first] = segment.SegmentReader(self._folder, first)
-        return reader
-
-    def _get(self, offset: int) -> StoredEvent | None:
-        index = bisect_right(self._firsts, offset) - 1
-        return None if index < 0 else self._reader_at(index).get(offset)
-
-    def _read(self, key: ChannelLane, after: int, limit: int, end: int, head: int) -> Page:
-        events = self._walk(after, head)
-        if events is None:
-            events = self._scan(key, after, limit + 1, end)
-        more = len(events) > limit
-        page = Page(events[:limit], more=more)
-        page.covered_through = page.events[-1].offset if more else max(end, after)
-        if not events:
-            page.missing_through = head
-        elif events[0].prev_offset > after:
-            page.missing_through = events[0].prev_offset
-        return page
-
-    def _walk(self, after: int, head: int) -> list[StoredEvent] | None:
-        """Return the events above `after` by going back along the chain; None where that would take too long."""
-        events: list[StoredEvent] = []
-        offset = head
-        while offset > after:
-            if len(events) == _WALK_STEPS:
-                return None
-            event = self._get(offset)
-            if event is None:
-                break
-            events.append(event)
-            offset = event.prev_offset
-        events.reverse()
-        return events
-
-    def _scan(self, key: ChannelLane, after: int, limit: int, end: int) -> list[StoredEvent]:
-        events: list[StoredEvent] = []
-        index = max(0, bisect_right(self._firsts, after + 1) - 1)
-        while index < len(self._firsts) and len(events) < limit:
-            events += self._reader_at(index).scan(key, after, limit - len(events))
-            index += 1
-        return [event for event in events if event.offset <= end]
-
-    def _floor_of_last(self, head: int, count: int) -> int:
-        offset = head
-        for _ in range(count):
-            event = self._get(offset) if offset else None
-            if event is None:
-                break
-            offset = event.prev_offset
-        return offset
-
-    # Recovery
-
-    def _recover_dedup(self) -> None:
-        """Rebuild the window from the log: ids of the last 120 s before its newest event."""
-        readers = [segment.SegmentReader(self._folder, first) for first in self._firsts]
-        newest = max((reader.newest_time() for reader in readers), default=0)
-        since = newest - DEDUP_WINDOW_SECONDS * 1_000_000_000
-        for reader in readers:
-            if reader.newest_time() >= since:
-                for channel, offset, time_ns, data in reader.since(since):
-                    self._dedup.add(channel, Event.FromString(data).id, offset, time_ns)
-            reader.close()
+    def _discard(self, spare: segment.SegmentWriter) -> None:
+        spare.close()
+        segment.remove(self._folder, spare.number)
 
     async def _in(self, executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(executor, work)
         except apsw.Error as error:
             raise LogError(f"cannot read the event log in {self._folder}: {error}") from error
-
-
-def _recover_heads(folder: Path, heads: dict[ChannelLane, int], through: int) -> tuple[dict[ChannelLane, int], int]:
-    """Bring saved heads up to date from the segments that were not closed; return them with the last offset."""
-    end = through
-    firsts = segment.first_offsets(folder)
-    if firsts:
-        segment.complete(folder, firsts[-1])
-    for first in firsts:
-        reader = segment.SegmentReader(folder, first)
-        last = reader.last_offset()
-        if last > through:
-            heads.update(reader.heads(through))
-        end = max(end, last)
-        reader.close()
-    return heads, end
 
 
 def _repeats(entry: Entry, fresh: list[Entry], index: int) -> bool:

@@ -48,6 +48,8 @@ async def store(
 ) -> list[Entry]:
     entries = [entry(channel, f"{prefix}{number}", lane) for number in range(count)]
     await log.append(entries)
+    if isinstance(log, SqliteEventLog):
+        await log.settle()  # so that segments change where their size says, not where threads happen to be ready
     return entries
 
 

@@ -1,0 +1,68 @@
+"""What an embedded log knows after a start, from the files alone.
+
+Owns the scan of the segments that were not closed when the process ended. Used once, by `sqlite`, before anything else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lanecast.core.limits import DEDUP_WINDOW_SECONDS
+from lanecast.v1.event_pb2 import Event
+from publisher_svc.core.dedup import DedupWindow
+from publisher_svc.log import segment
+from publisher_svc.log.base import ChannelLane
+
+
+@dataclass(slots=True)
+class Recovered:
+    """The state of a log at start."""
+
+    heads: dict[ChannelLane, int]
+    end: int
+    """The greatest offset that was ever issued."""
+    segments: list[tuple[int, int]] = field(default_factory=list)
+    """First offset and number of each segment with events, ascending."""
+    next_number: int = 1
+    """Number for the segment to write next."""
+    dedup: DedupWindow = field(default_factory=DedupWindow)
+
+
+def recover(folder: Path, heads: dict[ChannelLane, int], through: int) -> Recovered:
+    """Bring saved heads, which account for offsets up to `through`, up to date; find segments and known ids.
+
+    Segments without events are left over from a kill between making and using them; the newest one is used again.
+
+    Raises:
+        LogError: a file is no segment.
+    """
+    state = Recovered(heads, through)
+    newest_ns = 0
+    for number in segment.numbers(folder):
+        reader = _open(folder, number)
+        bounds = reader.bounds()
+        if bounds is not None:
+            state.segments.append((bounds[0], number))
+            state.next_number = number + 1
+            state.end = max(state.end, bounds[1])
+            newest_ns = max(newest_ns, reader.newest_time())
+            if bounds[1] > through:
+                state.heads.update(reader.heads(through))
+        reader.close()
+    _recover_ids(folder, state, newest_ns - DEDUP_WINDOW_SECONDS * 1_000_000_000)
+    return state
+
+
+def _open(folder: Path, number: int) -> segment.SegmentReader:
+    segment.SegmentWriter(folder, number).release()  # makes the tables where a kill came before they were made
+    return segment.SegmentReader(folder, number)
+
+
+def _recover_ids(folder: Path, state: Recovered, since_ns: int) -> None:
+    for _, number in state.segments:
+        reader = segment.SegmentReader(folder, number)
+        if reader.newest_time() >= since_ns:
+            for channel, offset, time_ns, data in reader.since(since_ns):
+                state.dedup.add(channel, Event.FromString(data).id, offset, time_ns)
+        reader.close()
