@@ -1,0 +1,113 @@
+// One lane in figures: its budget and how well it is kept, the way to this browser, and where the time goes.
+
+import type { BrowserFigures } from "../feed.ts";
+import { duration, percent, rate } from "../format.ts";
+import { ALL_HOPS, disjoint, HOP_LABELS, type LaneInfo } from "../lanes.ts";
+import type { LaneFigures, Quantiles } from "../metrics.ts";
+import { PlaceBar } from "./place-bar.tsx";
+import { Shape } from "./shape.tsx";
+import { Sparkline } from "./sparkline.tsx";
+
+interface Props {
+  readonly info: LaneInfo;
+  readonly figures: LaneFigures;
+  readonly history: readonly (number | null)[];
+  readonly browser: BrowserFigures | null;
+}
+
+export function LaneHead({ info, figures, history, browser }: Props) {
+  const { lane, label, carries, budgetMs, promise } = info;
+  return (
+    <header className="lane-head">
+      <div className="lane-title">
+        <Shape lane={lane} />
+        <h2>{label}</h2>
+        <span className="lane-rate">{rate(browser?.perSecond ?? 0)}</span>
+      </div>
+      <p className="lane-carries">
+        {carries} <span className="muted">· {promise}</span>
+      </p>
+      <Budget server={figures.server} within={figures.withinBudget} budgetMs={budgetMs} />
+      <table className="quantiles">
+        <caption className="visually-hidden">Latency of the lane {label}</caption>
+        <thead>
+          <tr>
+            <td />
+            <th scope="col">p50</th>
+            <th scope="col">p95</th>
+            <th scope="col">p99</th>
+          </tr>
+        </thead>
+        <tbody>
+          <Row name="in the service" title="From acceptance until the gateway has written it" values={figures.server} />
+          <Row
+            name="to this browser"
+            title={`From the AI service's SDK to this page, ±${duration(browser?.uncertainty ?? 0)}`}
+            values={browser}
+          />
+        </tbody>
+      </table>
+      <Sparkline points={history} budgetMs={budgetMs} label={`99th percentile of ${label} per second`} />
+      <PlaceBar hops={figures.hops} label="Mean time at each place" />
+      <HopTable figures={figures} />
+    </header>
+  );
+}
+
+function Row({ name, title, values }: { name: string; title: string; values: Omit<Quantiles, "mean"> | null }) {
+  const cell = (ms: number | undefined) => <td>{ms === undefined ? "–" : duration(ms)}</td>;
+  return (
+    <tr title={title}>
+      <th scope="row">{name}</th>
+      {cell(values?.p50)}
+      {cell(values?.p95)}
+      {cell(values?.p99)}
+    </tr>
+  );
+}
+
+function Budget({ server, within, budgetMs }: { server: Quantiles | null; within: number; budgetMs: number }) {
+  if (server === null) {
+    return (
+      <p className="budget" data-tone="none">
+        <strong>Budget {duration(budgetMs)}</strong> <span className="muted">no figures yet</span>
+      </p>
+    );
+  }
+  const kept = server.p99 <= budgetMs;
+  return (
+    <p className="budget" data-tone={kept ? "good" : "bad"}>
+      <strong>
+        <span aria-hidden="true">{kept ? "✓" : "✕"}</span> {kept ? "Within" : "Over"} {duration(budgetMs)}
+      </strong>{" "}
+      <span className="muted">{percent(within, within < 1 && within > 0.99 ? 2 : 0)} in budget</span>
+    </p>
+  );
+}
+
+function HopTable({ figures }: { figures: LaneFigures }) {
+  const parts = disjoint(figures.hops);
+  return (
+    <details className="hops">
+      <summary>Hop by hop</summary>
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">hop</th>
+            <th scope="col">mean</th>
+            <th scope="col">p99</th>
+          </tr>
+        </thead>
+        <tbody>
+          {ALL_HOPS.map((hop) => (
+            <tr key={hop}>
+              <th scope="row">{HOP_LABELS[hop]}</th>
+              <td>{parts[hop] === undefined ? "–" : duration(parts[hop])}</td>
+              <td>{figures.hopQuantiles[hop] ? duration(figures.hopQuantiles[hop].p99) : "–"}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </details>
+  );
+}

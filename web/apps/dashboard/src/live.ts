@@ -1,0 +1,69 @@
+// Brings the page to life: session, client, subscriptions, metrics. The composition root below React.
+
+import { type AiEvents, type Client, type ConnectionState, createClient, LANES } from "@lanecast/client";
+import { Feed } from "./feed.ts";
+import { Metrics } from "./metrics.ts";
+import { fetchSession, type Session } from "./session.ts";
+import { Store } from "./store.ts";
+
+/** Events of each channel and lane to begin with, so that the page is not empty when it opens. */
+const HISTORY = 20;
+const RETRY_MS = 2_000;
+
+export interface ClockReading {
+  readonly uncertaintyMs: number;
+}
+
+export class Live {
+  readonly feed = new Feed();
+  readonly metrics = new Metrics();
+  readonly connection = new Store<ConnectionState>({ status: "connecting", error: null, retryAt: null, session: null });
+  readonly clock = new Store<ClockReading | null>(null);
+  /** Why there is not even an address to connect to. */
+  readonly problem = new Store<string | null>(null);
+  #client: Client<AiEvents> | null = null;
+
+  start(): void {
+    this.metrics.start();
+    void this.#connect();
+    setInterval(() => this.#tick(), 1_000);
+  }
+
+  async #connect(): Promise<void> {
+    try {
+      this.#open(await fetchSession());
+      this.problem.set(null);
+    } catch (error) {
+      this.problem.set(error instanceof Error ? error.message : String(error));
+      setTimeout(() => void this.#connect(), RETRY_MS);
+    }
+  }
+
+  #open(session: Session): void {
+    // The first token is at hand; later ones are asked for as they are needed.
+    let first: string | null = session.token;
+    const client = createClient<AiEvents>({
+      url: session.gatewayUrls,
+      getToken: async () => {
+        const token = first ?? (await fetchSession()).token;
+        first = null;
+        return token;
+      },
+    });
+    this.#client = client;
+    client.onState((state) => this.connection.set(state));
+    for (const name of session.channels.filter((channel) => !channel.includes("*"))) {
+      client.channel(name).subscribe((event) => this.feed.add(event), {
+        since: { last: HISTORY },
+        lanes: LANES,
+        onError: (error) => this.problem.set(`${name}: ${error.message}`),
+      });
+    }
+  }
+
+  #tick(): void {
+    this.feed.measure();
+    const estimate = this.#client?.clock;
+    this.clock.set(estimate ? { uncertaintyMs: estimate.uncertaintyMicros / 1_000 } : null);
+  }
+}

@@ -1,0 +1,14 @@
+// Starts the page.
+
+import { createRoot } from "react-dom/client";
+import { App } from "./app.tsx";
+import { Live } from "./live.ts";
+import "./styles/base.css";
+import "./styles/layout.css";
+import "./styles/cards.css";
+
+const root = document.getElementById("root");
+if (!root) throw new Error("index.html has no #root");
+const live = new Live();
+live.start();
+createRoot(root).render(<App live={live} />);

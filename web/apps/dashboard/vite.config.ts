@@ -1,0 +1,18 @@
+// Builds the page into the Python package that serves it. File names carry a hash of their content; nothing else in the
+// output depends on when or where it was built.
+
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vite";
+
+export default defineConfig({
+  root: fileURLToPath(new URL(".", import.meta.url)),
+  resolve: { conditions: ["lanecast-source", "module", "browser", "development|production"] },
+  build: {
+    outDir: "../../../metrics_svc/static",
+    emptyOutDir: true,
+    target: "es2022",
+    modulePreload: { polyfill: false },
+    // The page may load nothing but its own files, so nothing is inlined as a data: address.
+    assetsInlineLimit: 0,
+  },
+});
