@@ -83,8 +83,8 @@ class _Stream:
     async def open(self) -> StreamEventsResponseView:
         """Open the stream and return the first message."""
         self._call = self._method()
-        credit = [LaneCredit(lane=_number(lane), bytes=CREDIT_BYTES[lane]) for lane in self.lanes]
-        opening = StreamOpen(subscriber=self._instance, lanes=[_number(lane) for lane in self.lanes], credit=credit)
+        credit = [LaneCredit(lane=lane.wire_value, bytes=CREDIT_BYTES[lane]) for lane in self.lanes]
+        opening = StreamOpen(subscriber=self._instance, lanes=[lane.wire_value for lane in self.lanes], credit=credit)
         await self._call.write(StreamEventsRequest(open=opening))
         view = StreamEventsResponseView.FromString(await self.read())
         if not view.HasField("opened"):
@@ -143,7 +143,7 @@ class _Stream:
             StreamEventsRequest(add=AddChannels(channels=starts[index : index + _ADD_AT_ONCE]))
             for index in range(0, len(starts), _ADD_AT_ONCE)
         ]
-        credit = [LaneCredit(lane=_number(lane), bytes=used) for lane, used in self._used.items() if used]
+        credit = [LaneCredit(lane=lane.wire_value, bytes=used) for lane, used in self._used.items() if used]
         if credit:
             self._used = dict.fromkeys(self.lanes, 0)
             requests.append(StreamEventsRequest(credit=GrantCredit(lanes=credit)))
@@ -196,7 +196,7 @@ class Link:
         for stream in (self._express, self._bulk):
             positions = self._hub.positions(name, stream.lanes) or {}
             lanes = [
-                LanePosition(lane=_number(lane), epoch=position.epoch, offset=position.offset)
+                LanePosition(lane=lane.wire_value, epoch=position.epoch, offset=position.offset)
                 for lane, position in positions.items()
             ]
             stream.add(ChannelStart(channel=name, start=START_LATEST, positions=lanes))
@@ -346,10 +346,6 @@ class Link:
             response_deserializer=response_class.FromString,
         )
         return method
-
-
-def _number(lane: Priority) -> Any:
-    return int(lane)
 
 
 def _raise_translated(task: asyncio.Task[None]) -> None:

@@ -55,6 +55,10 @@ class Upstream:
         """True while both streams are open."""
         return self._linked.is_set()
 
+    async def wait_connected(self) -> None:
+        """Return once both streams are open."""
+        await self._linked.wait()
+
     def start(self) -> None:
         """Begin to connect."""
         self._tasks.append(asyncio.create_task(self._stay_connected(), name="upstream"))
@@ -152,7 +156,7 @@ class Upstream:
 def _page_message(request: PageRequest) -> ReadEventsRequest:
     message = ReadEventsRequest(
         channel=request.channel,
-        lane=int(request.lane),  # type: ignore[arg-type]
+        lane=request.lane.wire_value,
         limit=request.limit,
     )
     if request.after is None:

@@ -144,7 +144,7 @@ class GapItem(Item):
         return ServerFrame(
             gap=Gap(
                 channel=self.channel,
-                lane=int(self.lane),  # type: ignore[arg-type]
+                lane=self.lane.wire_value,
                 epoch=self.epoch,
                 from_offset=self.prev,
                 to_offset=self.last,
@@ -169,7 +169,7 @@ class AdvanceItem(Item):
     def _server_frame(self) -> ServerFrame:
         advance = Advance(
             channel=self.channel,
-            lane=int(self.lane),  # type: ignore[arg-type]
+            lane=self.lane.wire_value,
             epoch=self.epoch,
             through_offset=self.last,
         )

@@ -186,7 +186,7 @@ class Session:
     ) -> None:
         """Answer `subscribe`."""
         lanes = [
-            LanePosition(lane=int(lane), epoch=position.epoch, offset=position.offset)  # type: ignore[arg-type]
+            LanePosition(lane=lane.wire_value, epoch=position.epoch, offset=position.offset)
             for lane, position in positions
         ]
         answer = Subscribed(channel=channel, positions=lanes, was_recovering=was_recovering, recovered=recovered)
