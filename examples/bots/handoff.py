@@ -50,6 +50,8 @@ class Line:
 
     speaker: str
     text: str
+    at: float
+    """When it was said, in seconds of the clock that all bots share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,8 @@ class Message:
     deadline: float
     """When the offer lapses, in seconds of the clock that all bots share."""
     reason: str = ""
+    summary: str = ""
+    """What the receiver needs to know."""
 
     @property
     def addressee(self) -> str:
@@ -154,7 +158,7 @@ class Desk:
         del self.owned[talk_id]
         self.counts.closed += 1
 
-    def offer(self, talk_id: str, receiver: str, reason: str, now: float) -> list[Message]:
+    def offer(self, talk_id: str, receiver: str, now: float, *, reason: str = "", summary: str = "") -> list[Message]:
         """Offer an owned conversation to another bot."""
         talk = self.owned[talk_id]
         if talk_id in self.offers:
@@ -168,6 +172,7 @@ class Desk:
             talk=replace(talk, hop=talk.hop + 1),
             deadline=now + self.timing.timeout,
             reason=reason,
+            summary=summary,
         )
         self.offers[talk_id] = Pending(message, now + self.timing.retry)
         self.counts.offered += 1

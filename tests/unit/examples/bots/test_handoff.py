@@ -26,7 +26,7 @@ def desk(name: str, **options: int) -> Desk:
 
 def offer(giver: Desk, receiver: Desk, talk: str = "t", now: float = 0.0) -> Message:
     giver.open(talk)
-    (message,) = giver.offer(talk, receiver.name, "asks for a price", now)
+    (message,) = giver.offer(talk, receiver.name, now, reason="asks for a price")
     return message
 
 
@@ -34,15 +34,15 @@ class TestAHandoff:
     def test_moves_the_conversation_with_its_turns(self) -> None:
         giver, receiver = desk("triage"), desk("sales")
         giver.open("t")
-        giver.say("t", [Line("customer", "hello"), Line("triage", "hi")])
-        (offered,) = giver.offer("t", "sales", "asks for a price", 0)
+        giver.say("t", [Line("customer", "hello", 0), Line("triage", "hi", 0)])
+        (offered,) = giver.offer("t", "sales", 0, reason="asks for a price")
         (accepted,) = receiver.receive(offered, 0.1)
         assert giver.owned.keys() == {"t"}
         assert not receiver.owned
         (confirmed,) = giver.receive(accepted, 0.2)
         assert not giver.owned
         assert receiver.receive(confirmed, 0.3) == []
-        assert receiver.owned["t"] == Talk("t", 1, (Line("customer", "hello"), Line("triage", "hi")))
+        assert receiver.owned["t"] == Talk("t", 1, (Line("customer", "hello", 0), Line("triage", "hi", 0)))
         assert [step.step for step in (offered, accepted, confirmed)] == [Step.OFFERED, Step.ACCEPTED, Step.CONFIRMED]
         assert len({step.handoff_id for step in (offered, accepted, confirmed)}) == 1
 
@@ -98,7 +98,7 @@ class TestAHandoff:
         (accepted,) = receiver.receive(offered, 0)
         (confirmed,) = giver.receive(accepted, 0)
         receiver.receive(confirmed, 0)
-        (onward,) = receiver.offer("t", "support", "a fault", 1)
+        (onward,) = receiver.offer("t", "support", 1)
         (answer,) = third.receive(onward, 1)
         receiver.receive(answer, 1)
         assert receiver.receive(offered, 2) == []
@@ -114,7 +114,7 @@ class TestAHandoff:
         giver, receiver = desk("triage"), desk("sales")
         offer(giver, receiver)
         with pytest.raises(ValueError, match="on offer already"):
-            giver.offer("t", "support", "", 0)
+            giver.offer("t", "support", 0)
 
 
 def test_memory_of_confirmed_handoffs_is_bounded_and_keeps_the_newest() -> None:
@@ -156,7 +156,7 @@ class Handoffs(RuleBasedStateMachine):
     def offer(self, giver: str, receiver: str, lost: bool, pick: random.Random) -> None:
         talks = self.desks[giver].idle_talks
         if giver != receiver and talks:
-            self._send(self.desks[giver].offer(pick.choice(talks), receiver, "", self.now), lost)
+            self._send(self.desks[giver].offer(pick.choice(talks), receiver, self.now), lost)
 
     @rule(bot=st.sampled_from(BOTS), pick=st.randoms())
     def close(self, bot: str, pick: random.Random) -> None:
@@ -253,7 +253,7 @@ class World:
                 if bot.idle_talks and self.random.random() < 0.3:
                     others = [name for name in BOTS if name != bot.name]
                     talk = self.random.choice(bot.idle_talks)
-                    self._send(bot.offer(talk, self.random.choice(others), "", now), now)
+                    self._send(bot.offer(talk, self.random.choice(others), now), now)
             self._watch(now)
 
     def _present(self, now: float) -> list[Desk]:
