@@ -210,12 +210,13 @@ def _conditions(runs: Sequence[Result], names: Sequence[str]) -> Table:
                 f"{cost['receiver_busy']:.0%}",
                 "; ".join(marks(run)),
             ))  # fmt: skip
-    columns = (
-        "system", "run", "floor p50/p99 ms", "steal", "idle", "lateness p50/p99 ms", "generator busy",
-        "receiver µs/delivery", "receiver busy", "marked",
-    )  # fmt: skip
-    note = "floor: raw TCP echo between two processes, before → after, there and back"
-    return Table("Conditions of each run", columns, rows, [note])
+    columns = ("system", "run", "floor ms", "steal", "idle", "late ms", "sender", "µs/receipt", "receiver", "marked")
+    notes = (
+        "floor: raw TCP echo between two processes there and back, p50/p99, before → after the run",
+        "late: how late the generator handed events over, p50/p99; it is part of every latency above",
+        "sender, receiver: how busy these processes were; µs/receipt: what a delivery costs the receiver",
+    )
+    return Table("Conditions of each run", columns, rows, notes)
 
 
 def _own(runs: Sequence[Result]) -> list[Table]:
