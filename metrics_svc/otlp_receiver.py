@@ -51,19 +51,21 @@ class OtlpReceiver:
     ) -> service_pb2.ExportMetricsServiceResponse:
         """Count the points of a request; refused ones are named in the response."""
         refused: Counter[str] = Counter()
-        room = MAX_POINTS
+        room, counted = MAX_POINTS, 0
         for resource in request.resource_metrics:
             process = _process(resource.resource)
             points: list[Point] = []
             for metric in (metric for scope in resource.scope_metrics for metric in scope.metrics):
                 room -= _read(metric, points, refused, room)
-            unread = refused.total()
+            self._telemetry.refuse(refused.total() - counted)
             outcome = self._telemetry.add(process, points, self._clock_ns())
             refused.update(outcome.refused)
-            self._warn(process, refused if unread else outcome.refused)
+            self._warn(process, refused)
+            counted = refused.total()
         return _response(refused)
 
     def _warn(self, process: Process, refused: Counter[str]) -> None:
+        """Say once for each reporter that something is wrong; the response says it each time."""
         if refused and process.name not in self._warned and len(self._warned) < 256:
             self._warned.add(process.name)
             log.warning("%s sends points that are not kept, for example: %s", process.name, next(iter(refused)))

@@ -18,8 +18,8 @@ from metrics_svc.core.catalogue import Kind
 from metrics_svc.core.packed import PackedSketch, merge
 from metrics_svc.core.series import Series, Value
 
-TIERS: tuple[tuple[int, int], ...] = ((1, 120), (10, 60), (60, 60), (600, 144))
-"""Seconds in a slot and number of slots, finest first: 2 min, 10 min, 1 h and 24 h."""
+TIERS: tuple[tuple[int, int], ...] = ((1, 130), (10, 66), (60, 70), (600, 150))
+"""Seconds in a slot and number of slots, finest first: a little more than 2 min, 10 min, 1 h and 24 h."""
 SETTLE_SECONDS = 5
 FUTURE_SECONDS = 60
 """How far ahead of the clock a slot may lie before it is removed as an artefact of a clock that was set back."""
