@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 
 from lanecast.ai.v1 import analytics_pb2, bots_pb2, concierge_pb2, strategy_pb2
 from lanecast.core.instruments import QUEUE_DEPTH, Instruments
+from lanecast.core.policy import BUILT_IN
 from lanecast.errors import ConfigError
 from lanecast.runtime.grpc_server import GrpcServer
 from lanecast.runtime.otlp import OtlpExporter
@@ -71,6 +72,8 @@ class PublisherApp:
     """A running publisher_svc; see `lanecast.runtime.lifecycle.Service`."""
 
     def __init__(self, config: PublisherConfig) -> None:
+        if config.policy not in BUILT_IN:
+            raise ConfigError(f"unknown delivery policy {config.policy!r}: use one of {', '.join(sorted(BUILT_IN))}")
         self._config = config
         self._registry = load_registry(config.type_files)
         self._instruments = Instruments()
@@ -86,12 +89,12 @@ class PublisherApp:
             retention_bytes=config.retention_bytes,
         )
         self._log = SqliteEventLog.open(config.data_dir / LOG_FOLDER, settings)
-        hub, tail = Hub(), Tail(config.tail_bytes)
+        hub, tail, policy = Hub(), Tail(config.tail_bytes), BUILT_IN[config.policy]
         reader = LogReader(self._log, tail)
-        self._ingest = Ingest(self._log, self._registry, hub, tail, self._instruments, LoadLimit())
+        self._ingest = Ingest(self._log, self._registry, hub, tail, self._instruments, LoadLimit(), policy)
         self._ingest.start()
         self._publish = PublishService(self._ingest, reader.epoch)
-        self._stream = StreamService(hub, reader, self._ingest, self._registry.version)
+        self._stream = StreamService(hub, reader, self._ingest, self._registry.version, policy)
         self._instruments.gauge(QUEUE_DEPTH, lambda: float(self._stream.queued_events), queue="stream")
         servicer = PublisherServicer(self._publish, self._stream, ReadService(reader, self._registry))
         self._server.add(pb.DESCRIPTOR.services_by_name["PublisherService"], servicer)

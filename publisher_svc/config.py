@@ -20,6 +20,7 @@ class PublisherConfig:
     data_dir: Path = option(lambda: Path(".lanecast"), "Directory of the event log.", shared=True)
     metrics_target: str = option("", "Where metrics_svc receives OTLP, host:port; empty for nowhere.", shared=True)
     instance: str = option("publisher-1", "Name of this process in metrics.")
+    policy: str = option("default", "Delivery policy: default, or legacy-500ms for the windows of the replaced system.")
     durability: str = option("process", "What an acknowledged event survives: process (SIGKILL) or disk (power loss).")
     retention_hours: float = option(24.0, "Age in hours after which events are deleted.")
     retention_bytes: int = option(4 * 1024**3, "Size of the log in bytes above which the oldest events are deleted.")

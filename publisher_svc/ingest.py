@@ -26,6 +26,7 @@ from lanecast.core.instruments import (
     Instruments,
 )
 from lanecast.core.limits import BULK_BATCH_EVENTS
+from lanecast.core.policy import Policy
 from lanecast.core.priority import EXPRESS_LANES, LANES, Priority
 from lanecast.v1.event_pb2 import Event
 from publisher_svc.core import admission
@@ -75,12 +76,14 @@ class Ingest:
         tail: Tail,
         instruments: Instruments,
         limit: LoadLimit,
+        policy: Policy,
     ) -> None:
         self._log = event_log
         self._registry = registry
         self._hub = hub
         self._tail = tail
         self._limit = limit
+        self._policy = policy
         self._express: deque[_Waiting] = deque()
         self._bulk: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
@@ -195,7 +198,7 @@ class Ingest:
         if head is None:
             if len(self._heads) >= _MAX_HEADS:
                 self._heads.clear()
-            head = self._heads[key] = wire.batch_head(key[0], key[1], self._log.lineage.current)
+            head = self._heads[key] = wire.batch_head(*key, self._log.lineage.current, self._policy.name)
         return head
 
     async def _check_reuse(self, waiting: _Waiting) -> Refusal | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from lanecast.core.channel import check_channel
 from lanecast.core.limits import BULK_BATCH_BYTES, BULK_BATCH_EVENTS
+from lanecast.core.policy import Policy
 from lanecast.core.position import Position
 from lanecast.core.priority import EXPRESS_LANES, LANES, Priority
 from lanecast.errors import StatusError
@@ -40,7 +41,8 @@ _READ_RETRY_SECONDS = 0.5
 class StreamService:
     """The delivering half of `lanecast.v1.PublisherService`."""
 
-    def __init__(self, hub: Hub, reader: LogReader, ingest: Ingest, types_version: str) -> None:
+    def __init__(self, hub: Hub, reader: LogReader, ingest: Ingest, types_version: str, policy: Policy) -> None:
+        self._policy = policy
         self._hub = hub
         self._reader = reader
         self._ingest = ingest
@@ -50,7 +52,7 @@ class StreamService:
     async def stream_events(self, requests: AsyncIterator[pb.StreamEventsRequest], context: Any) -> None:
         """Answer StreamEvents."""
         opening = await _opening(requests)
-        stream = _Stream(self._hub, self._reader, self._ingest, opening, context)
+        stream = _Stream(self._hub, self._reader, self._ingest, self._policy, opening, context)
         opened = pb.StreamOpened(epoch=self._reader.epoch, types_version=self._types_version)
         stream.announce(pb.StreamEventsResponse(opened=opened))
         self._streams.add(stream)
@@ -74,7 +76,9 @@ class StreamService:
 class _Stream:
     """One subscribing stream."""
 
-    def __init__(self, hub: Hub, reader: LogReader, ingest: Ingest, opening: pb.StreamOpen, context: Any) -> None:
+    def __init__(
+        self, hub: Hub, reader: LogReader, ingest: Ingest, policy: Policy, opening: pb.StreamOpen, context: Any
+    ) -> None:
         lanes = _lanes(opening.lanes)
         bulk = any(lane not in EXPRESS_LANES for lane in lanes)
         self._downstream = Downstream(
@@ -82,6 +86,7 @@ class _Stream:
             _credit(opening.credit),
             max_message_events=BULK_BATCH_EVENTS if bulk else _EXPRESS_MESSAGE_EVENTS,
             max_message_bytes=BULK_BATCH_BYTES if bulk else _EXPRESS_MESSAGE_BYTES,
+            policy=policy,
         )
         self._hub = hub
         self._reader = reader
@@ -110,7 +115,7 @@ class _Stream:
 
     def offer(self, group: Group) -> None:
         """Take new events; see `hub.Receiver`."""
-        if self._downstream.offer(group):
+        if self._downstream.offer(group, time.time_ns()):
             self._wake.set()
 
     def announce(self, response: pb.StreamEventsResponse) -> None:
@@ -203,7 +208,14 @@ class _Stream:
             if await self._catch_up():
                 continue
             self._wake.clear()
+            due_ns = self._downstream.next_due_ns()
+            timer = None
+            if due_ns is not None:
+                delay = max(0.001, (due_ns - time.time_ns()) / 1e9)
+                timer = asyncio.get_running_loop().call_later(delay, self._wake.set)
             await self._wake.wait()
+            if timer is not None:
+                timer.cancel()
 
     async def _catch_up(self) -> bool:
         """Read on for the most urgent subscription that is behind; say whether there was one."""
@@ -229,7 +241,7 @@ class _Stream:
             cursor = reading.missing_through
         replayed = self._downstream.is_recovering(channel, lane)
         for group in groups_of(channel, lane, self._ingest.batch_head(key), reading.events, replayed=replayed):
-            self._downstream.feed(group, after=cursor)
+            self._downstream.feed(group, time.time_ns(), after=cursor)
             cursor = group.last_offset
         if joined:  # read in memory, in this very step: nothing can have been published in between
             self._downstream.go_live(channel, lane)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from lanecast.core import wire
 from lanecast.core.limits import BULK_BATCH_BYTES, BULK_BATCH_EVENTS
+from lanecast.core.policy import DEFAULT, LanePolicy, Policy
 from lanecast.core.priority import LANES, Priority
 
 DEFAULT_CREDIT_BYTES = 1024 * 1024
@@ -69,10 +70,13 @@ class _Subscription:
     queued: list[Group] = field(default_factory=list)
     before_queue: int = 0
     """The cursor from before the first queued group: where to read on if the queue is dropped."""
+    since_ns: int = 0
+    """When the first queued group came."""
 
 
 @dataclass(slots=True)
 class _Lane:
+    policy: LanePolicy
     credit: int
     subscriptions: dict[str, _Subscription] = field(default_factory=dict)
     ready: dict[str, _Subscription] = field(default_factory=dict)
@@ -93,9 +97,12 @@ class Downstream:
         max_message_events: int,
         max_message_bytes: int,
         max_queue_bytes: int = MAX_QUEUE_BYTES,
+        policy: Policy = DEFAULT,
     ) -> None:
         wanted = frozenset(lanes) or frozenset(LANES)
-        self._lanes = {lane: _Lane(credit.get(lane, DEFAULT_CREDIT_BYTES)) for lane in LANES if lane in wanted}
+        self._lanes = {
+            lane: _Lane(policy.lanes[lane], credit.get(lane, DEFAULT_CREDIT_BYTES)) for lane in LANES if lane in wanted
+        }
         self._max_message_events = max_message_events
         self._max_message_bytes = max_message_bytes
         self._max_queue_bytes = max_queue_bytes
@@ -142,8 +149,8 @@ class Downstream:
         if lane in self._lanes:
             self._lanes[lane].credit += size
 
-    def offer(self, group: Group) -> bool:
-        """Take a group of new events; return True where there is something to send now."""
+    def offer(self, group: Group, now_ns: int) -> bool:
+        """Take a group of new events; return True where there is something to do for the stream's shell."""
         state = self._lanes.get(group.lane)
         subscription = state.subscriptions.get(group.channel) if state is not None else None
         if state is None or subscription is None or not subscription.live or group.last_offset <= subscription.cursor:
@@ -151,7 +158,7 @@ class Downstream:
         if state.bytes + group.size > self._max_queue_bytes or state.events >= MAX_QUEUE_EVENTS:
             self._fall_behind(state, group.channel, subscription)
             return True
-        self._enqueue(state, subscription, group)
+        self._enqueue(state, subscription, group, now_ns)
         return True
 
     def behind(self) -> Iterator[tuple[str, Priority, int]]:
@@ -165,12 +172,12 @@ class Downstream:
                     if not subscription.queued:
                         yield channel, lane, subscription.cursor
 
-    def feed(self, group: Group, *, after: int) -> None:
+    def feed(self, group: Group, now_ns: int, *, after: int) -> None:
         """Queue events that were read from the log after `after`. Ignored where the subscription has moved or gone."""
         state = self._lanes[group.lane]
         subscription = state.behind.get(group.channel)
         if subscription is not None and subscription.cursor == after:
-            self._enqueue(state, subscription, group)
+            self._enqueue(state, subscription, group, now_ns)
 
     def skip(self, channel: str, lane: Priority, through: int) -> None:
         """Move the cursor of a subscription that is behind over events that are gone."""
@@ -199,12 +206,22 @@ class Downstream:
         parts, self._notices = self._notices, []
         room = _Room(self._max_message_events, self._max_message_bytes)
         for state in self._lanes.values():
-            while state.ready and state.credit > 0 and room.events > 0 and room.size > 0:
+            while state.ready and state.credit > 0 and room.events > 0 and room.size > 0 and _is_due(state, now_ns):
                 parts.append(_take_batch(state, room, now_ns))
         return b"".join(parts) if parts else None
 
-    def _enqueue(self, state: _Lane, subscription: _Subscription, group: Group) -> None:
+    def next_due_ns(self) -> int | None:
+        """Return when the oldest queued batch must be taken, or None where none waits for its time."""
+        times = [
+            next(iter(state.ready.values())).since_ns + int(state.policy.linger_seconds * 1e9)
+            for state in self._lanes.values()
+            if state.ready and state.policy.fixed_window and state.credit > 0
+        ]
+        return min(times, default=None)
+
+    def _enqueue(self, state: _Lane, subscription: _Subscription, group: Group, now_ns: int) -> None:
         if not subscription.queued:
+            subscription.since_ns = now_ns
             subscription.before_queue = subscription.cursor
             state.ready[group.channel] = subscription
         subscription.queued.append(group)
@@ -227,6 +244,20 @@ class _Room:
 
     events: int
     size: int
+
+
+def _is_due(state: _Lane, now_ns: int) -> bool:
+    """Say whether the lane's oldest batch may go.
+
+    A batch is asked for only while the stream is idle, and then it goes at once; what arrives while a write is in flight
+    joins the next. Only a fixed window, as the replaced system had, holds it back until it is full or its time is over.
+    """
+    policy = state.policy
+    if not policy.fixed_window:
+        return True
+    oldest = next(iter(state.ready.values()))
+    full = state.events >= policy.max_batch_events or state.bytes >= policy.max_batch_bytes
+    return full or now_ns - oldest.since_ns >= policy.linger_seconds * 1e9
 
 
 def _drop_queue(state: _Lane, subscription: _Subscription) -> None:

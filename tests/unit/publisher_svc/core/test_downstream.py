@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lanecast.core import wire
+from lanecast.core.policy import LEGACY_500MS
 from lanecast.core.position import Continuity, continuity
 from lanecast.core.priority import LANES, Priority
 from lanecast.v1.event_pb2 import Event
@@ -45,7 +46,7 @@ def shape(response: StreamEventsResponse | None) -> list[tuple[str, str, list[in
 
 def test_nothing_subscribed_is_nothing_to_send() -> None:
     stream = downstream()
-    assert not stream.offer(group("a", Priority.HIGH, 1))
+    assert not stream.offer(group("a", Priority.HIGH, 1), NOW)
     assert stream.take(NOW) is None
 
 
@@ -54,7 +55,7 @@ def test_urgent_lanes_go_first_whatever_came_first() -> None:
     for lane in LANES:
         stream.add("a", lane, 0, live=True)
     for offset, lane in enumerate(reversed(LANES), 1):
-        stream.offer(group("a", lane, offset))
+        stream.offer(group("a", lane, offset), NOW)
     assert shape(taken(stream)) == [
         ("a", "CRITICAL", [4]),
         ("a", "HIGH", [3]),
@@ -67,8 +68,8 @@ def test_urgent_lanes_go_first_whatever_came_first() -> None:
 def test_groups_of_a_channel_become_one_batch_with_the_flush_time() -> None:
     stream = downstream()
     stream.add("a", Priority.LOW, 0, live=True)
-    stream.offer(group("a", Priority.LOW, 1, 2))
-    stream.offer(group("a", Priority.LOW, 5, previous=2))
+    stream.offer(group("a", Priority.LOW, 1, 2), NOW)
+    stream.offer(group("a", Priority.LOW, 5, previous=2), NOW)
     response = taken(stream)
     assert shape(response) == [("a", "LOW", [1, 2, 5])]
     assert response is not None
@@ -80,7 +81,7 @@ def test_a_message_is_bounded_and_channels_take_turns() -> None:
     for channel in "ab":
         stream.add(channel, Priority.LOW, 0, live=True)
         for offset in (1, 2, 3):
-            stream.offer(group(channel, Priority.LOW, offset))
+            stream.offer(group(channel, Priority.LOW, offset), NOW)
     assert shape(taken(stream)) == [("a", "LOW", [1, 2])]
     assert shape(taken(stream)) == [("b", "LOW", [1, 2])]
     assert shape(taken(stream)) == [("a", "LOW", [3]), ("b", "LOW", [3])]
@@ -91,11 +92,11 @@ def test_a_lane_without_credit_waits_and_no_other_lane_lends() -> None:
     stream = Downstream(LANES, {Priority.LOW: 0, Priority.CRITICAL: 1}, max_message_events=64, max_message_bytes=32_768)
     for lane in LANES:
         stream.add("a", lane, 0, live=True)
-    stream.offer(group("a", Priority.LOW, 1))
+    stream.offer(group("a", Priority.LOW, 1), NOW)
     assert taken(stream) is None
-    stream.offer(group("a", Priority.CRITICAL, 2))
+    stream.offer(group("a", Priority.CRITICAL, 2), NOW)
     assert shape(taken(stream)) == [("a", "CRITICAL", [2])]
-    stream.offer(group("a", Priority.CRITICAL, 3, previous=2))
+    stream.offer(group("a", Priority.CRITICAL, 3, previous=2), NOW)
     assert taken(stream) is None, "the credit of CRITICAL is spent"
     stream.grant(Priority.LOW, 1)
     assert shape(taken(stream)) == [("a", "LOW", [1])]
@@ -104,24 +105,26 @@ def test_a_lane_without_credit_waits_and_no_other_lane_lends() -> None:
 def test_an_overflow_is_read_again_from_before_the_queue() -> None:
     stream = downstream(queue=100)
     stream.add("a", Priority.NORMAL, 0, live=True)
-    stream.offer(group("a", Priority.NORMAL, 1))
+    stream.offer(group("a", Priority.NORMAL, 1), NOW)
     assert shape(taken(stream)) == [("a", "NORMAL", [1])]
-    stream.offer(group("a", Priority.NORMAL, 2, previous=1))
-    stream.offer(group("a", Priority.NORMAL, 3, previous=2, padding=200))
+    stream.offer(group("a", Priority.NORMAL, 2, previous=1), NOW)
+    stream.offer(group("a", Priority.NORMAL, 3, previous=2, padding=200), NOW)
     assert taken(stream) is None
     assert list(stream.behind()) == [("a", Priority.NORMAL, 1)]
     assert stream.overflows == 1
-    assert not stream.offer(group("a", Priority.NORMAL, 4, previous=3)), "a subscription that is behind reads the log"
-    stream.feed(group("a", Priority.NORMAL, 2, 3, 4, previous=1), after=1)
+    assert not stream.offer(group("a", Priority.NORMAL, 4, previous=3), NOW), (
+        "a subscription that is behind reads the log"
+    )
+    stream.feed(group("a", Priority.NORMAL, 2, 3, 4, previous=1), NOW, after=1)
     stream.go_live("a", Priority.NORMAL)
     assert shape(taken(stream)) == [("a", "NORMAL", [2, 3, 4])]
-    assert stream.offer(group("a", Priority.NORMAL, 5, previous=4))
+    assert stream.offer(group("a", Priority.NORMAL, 5, previous=4), NOW)
 
 
 def test_a_page_for_a_cursor_that_has_moved_is_ignored() -> None:
     stream = downstream()
     stream.add("a", Priority.NORMAL, 3, live=False)
-    stream.feed(group("a", Priority.NORMAL, 2), after=1)
+    stream.feed(group("a", Priority.NORMAL, 2), NOW, after=1)
     assert taken(stream) is None
 
 
@@ -134,7 +137,7 @@ def test_notices_come_first_and_a_skip_moves_the_cursor() -> None:
     stream.announce(response.SerializeToString())
     stream.skip("a", Priority.NORMAL, 7)
     assert stream.cursor("a", Priority.NORMAL) == 7
-    stream.feed(group("a", Priority.NORMAL, 8, previous=7, replayed=True), after=7)
+    stream.feed(group("a", Priority.NORMAL, 8, previous=7, replayed=True), NOW, after=7)
     stream.go_live("a", Priority.NORMAL)
     message = taken(stream)
     assert message is not None
@@ -147,13 +150,35 @@ def test_a_removed_channel_leaves_nothing_behind() -> None:
     stream = downstream()
     stream.add("a", Priority.NORMAL, 0, live=True)
     stream.add("b", Priority.NORMAL, 0, live=False)
-    stream.offer(group("a", Priority.NORMAL, 1))
+    stream.offer(group("a", Priority.NORMAL, 1), NOW)
     stream.remove("a")
     stream.remove("b")
     stream.remove("never there")
     assert stream.queued_events == 0
     assert taken(stream) is None
     assert list(stream.behind()) == []
+
+
+def test_a_fixed_window_holds_a_batch_until_its_time_or_until_it_is_full() -> None:
+    stream = Downstream(LANES, {}, max_message_events=64, max_message_bytes=32_768, policy=LEGACY_500MS)
+    stream.add("a", Priority.LOW, 0, live=True)
+    stream.offer(group("a", Priority.LOW, 1), NOW)
+    stream.offer(group("a", Priority.LOW, 2, previous=1), NOW + 1)
+    assert stream.take(NOW + 499_999_999) is None
+    assert stream.next_due_ns() == NOW + 500_000_000
+    response = StreamEventsResponse.FromString(stream.take(NOW + 500_000_000) or b"")
+    assert shape(response) == [("a", "LOW", [1, 2])]
+    assert stream.next_due_ns() is None
+    stream.offer(group("a", Priority.LOW, *range(3, 1_003), previous=2), NOW)
+    assert stream.take(NOW) is not None
+
+
+def test_without_a_fixed_window_nothing_waits_for_its_time() -> None:
+    stream = downstream()
+    stream.add("a", Priority.LOW, 0, live=True)
+    stream.offer(group("a", Priority.LOW, 1), NOW)
+    assert stream.next_due_ns() is None
+    assert stream.take(NOW) is not None
 
 
 @dataclass
@@ -212,7 +237,7 @@ def test_every_subscriber_sees_every_event_once_in_order(steps: list[tuple[str, 
             page = [item for item in log[channel] if item[0] > cursor][:limit]
             if page:
                 offsets = [number for number, _ in page]
-                stream.feed(group(channel, lane, *offsets, previous=page[0][1]), after=cursor)
+                stream.feed(group(channel, lane, *offsets, previous=page[0][1]), NOW, after=cursor)
             if not page or page[-1][0] == head(channel):
                 stream.go_live(channel, lane)
             return True
@@ -227,7 +252,7 @@ def test_every_subscriber_sees_every_event_once_in_order(steps: list[tuple[str, 
                 log[channel].append((offset, previous))
                 previous = offset
                 offsets.append(offset)
-            stream.offer(group(channel, lane, *offsets, previous=first))
+            stream.offer(group(channel, lane, *offsets, previous=first), NOW)
         elif kind == "take":
             receive()
         elif kind == "read":
