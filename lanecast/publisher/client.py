@@ -386,7 +386,9 @@ class AsyncPublisher:
                 else:
                     self._let_in()  # it was this one's turn: pass it on
                 raise
-            self._running_loop()
+            if self._closing is not None:
+                self._let_in()  # the others learn it too
+                raise PublisherClosedError(_CLOSED)
             if self._outbox.has_room(size):
                 loop.call_soon(self._let_in)
                 return
