@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from lanecast.runtime import tokens
@@ -27,8 +28,14 @@ from metrics_svc.streams import Streams
 class MetricsService:
     """One metrics_svc process."""
 
-    def __init__(self, config: MetricsConfig, clock_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        config: MetricsConfig,
+        clock_ns: Callable[[], int] = time.time_ns,
+        page_dir: Path = static_files.STATIC_DIR,
+    ) -> None:
         self._config = config
+        self._page_dir = page_dir
         self._clock_ns = clock_ns
         self.telemetry = Telemetry(clock_ns())
         self._queries = Queries(self.telemetry)
@@ -91,6 +98,7 @@ class MetricsService:
             await self._session(),
             static_files.security_headers(self._config.gateway_urls),
             self._clock_ns,
+            static_files.handler(self._page_dir),
         )
 
     async def _session(self) -> Handler:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from aiohttp import web
 
 from lanecast.errors import StartError
-from metrics_svc import static_files
 from metrics_svc.core.prometheus import CONTENT_TYPE, render
 from metrics_svc.core.telemetry import Telemetry
 from metrics_svc.http_api import Handler, MetricsApi, error_response, errors
@@ -32,7 +31,7 @@ class HttpServer:
         session: Handler,
         headers: dict[str, str],
         clock_ns: Callable[[], int],
-        page: Handler | None = None,
+        page: Handler,
     ) -> None:
         self._telemetry = telemetry
         self._headers = headers
@@ -48,7 +47,7 @@ class HttpServer:
                 web.get("/metrics", self._prometheus),
                 web.get(SESSION_PATH, session, allow_head=False),
                 web.get("/api/{path:.*}", _unknown),
-                web.get("/{path:.*}", page or static_files.handler()),
+                web.get("/{path:.*}", page),
             ]
         )
         self._runner = web.AppRunner(self._app, access_log=None, shutdown_timeout=_CLOSE_SECONDS)

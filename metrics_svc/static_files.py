@@ -72,7 +72,7 @@ def security_headers(gateway_urls: Sequence[str]) -> dict[str, str]:
     }
 
 
-def handler(directory: Path = STATIC_DIR) -> Handler:
+def handler(directory: Path) -> Handler:
     """Return the handler of every path that is no other route's; a path without a file gets the page itself."""
     root = directory.resolve()
 
