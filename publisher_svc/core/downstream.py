@@ -249,7 +249,7 @@ class _Room:
 def _is_due(state: _Lane, now_ns: int) -> bool:
     """Say whether the lane's oldest batch may go.
 
-    A batch is asked for only while the stream is idle, and then it goes at once; what arrives while a write is in flight
+    A batch is asked for only while the stream is idle, and then it goes at once; what comes while a write is in flight
     joins the next. Only a fixed window, as the replaced system had, holds it back until it is full or its time is over.
     """
     policy = state.policy
