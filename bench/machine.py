@@ -9,7 +9,7 @@ import os
 import platform
 import resource
 import sys
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -90,30 +90,34 @@ class Usage:
     cpu_seconds: float
     rss_bytes: int
 
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(self.cpu_seconds + other.cpu_seconds, self.rss_bytes + other.rss_bytes)
 
-def usage(pids: Iterable[int]) -> Usage:
-    """Return processor time and resident memory of processes and their children; those that are gone count nothing."""
-    cpu, rss = 0.0, 0
-    for process in _family(pids):
+
+NO_USAGE = Usage(0.0, 0)
+
+
+def usage_of(pid: int) -> Usage:
+    """Return processor time and resident memory of one process, without its children; nothing where it is gone."""
+    try:
+        process = psutil.Process(pid)
+        times = process.cpu_times()
+        return Usage(times.user + times.system, process.memory_info().rss)
+    except psutil.NoSuchProcess:
+        return NO_USAGE
+
+
+def family(pids: Mapping[str, int]) -> dict[str, int]:
+    """Return processes with their present children, which get the parent's name and a number."""
+    found: dict[int, str] = {pid: name for name, pid in pids.items()}
+    for name, pid in pids.items():
         try:
-            times = process.cpu_times()
-            rss += process.memory_info().rss
+            children = psutil.Process(pid).children(recursive=True)
         except psutil.NoSuchProcess:
             continue
-        cpu += times.user + times.system
-    return Usage(cpu, rss)
-
-
-def _family(pids: Iterable[int]) -> list[psutil.Process]:
-    found: dict[int, psutil.Process] = {}
-    for pid in pids:
-        try:
-            parent = psutil.Process(pid)
-            for process in (parent, *parent.children(recursive=True)):
-                found[process.pid] = process
-        except psutil.NoSuchProcess:
-            continue
-    return list(found.values())
+        for number, child in enumerate(children, 1):
+            found.setdefault(child.pid, f"{name}/{number}")
+    return {name: pid for pid, name in found.items()}
 
 
 def raise_open_files_limit() -> int:

@@ -37,11 +37,16 @@ Tick = Callable[[float, str], None]
 @dataclass(frozen=True, slots=True)
 class _Sample:
     seconds: float
-    server: machine.Usage
+    servers: dict[str, machine.Usage]
     receivers: machine.Usage
     generators: machine.Usage
     cpu: machine.CpuTimes | None
     received: int
+
+    @property
+    def server(self) -> machine.Usage:
+        """All server processes together."""
+        return sum(self.servers.values(), machine.NO_USAGE)
 
 
 class Run:
@@ -56,6 +61,7 @@ class Run:
         self._receivers: list[Child] = []
         self._generators: list[Child] = []
         self._samples: list[_Sample] = []
+        self._pids: dict[str, int] = {}
 
     async def execute(self) -> dict[str, Any]:
         """Run it and return the result as plain data; every process is gone afterwards."""
@@ -69,10 +75,11 @@ class Run:
     async def _execute(self) -> dict[str, Any]:
         self._tick(0.0, "starting")
         endpoints = await self._system.start(self._scenario, self._directory, self._servers)
-        empty = machine.usage(self._servers.pids().values())
+        self._pids = endpoints.pids or machine.family(self._servers.pids())
+        empty = self._usage()
         self._tick(0.0, f"connecting {self._scenario.sockets:,} sockets")
         await self._spawn(endpoints)
-        connected = machine.usage(self._servers.pids().values())
+        connected = self._usage()
         start_ns = time.time_ns() + START_DELAY_NS
         for child in (*self._receivers, *self._generators):
             child.tell(f"start {start_ns}")
@@ -84,9 +91,6 @@ class Run:
             child.tell("stop")
         received = [await child.result() for child in self._receivers]
         self._servers.check()
-        per_connection = (connected.rss_bytes - empty.rss_bytes) / self._scenario.sockets
-        memory = {"empty_bytes": empty.rss_bytes, "connected_bytes": connected.rss_bytes}
-        memory["per_connection_bytes"] = round(per_connection)
         parts = [dict(np.load(self._file("receiver", number))) for number in range(len(self._receivers))]
         return {
             "system": self._system.name,
@@ -97,7 +101,7 @@ class Run:
             "generator": _generator_facts(generated),
             "receiver": _receiver_facts(received),
             "cost": self._cost(parts),
-            "memory": memory,
+            "memory": memory(empty, connected, self._scenario.sockets),
             "reported": report,
         }
 
@@ -148,12 +152,15 @@ class Run:
     def _sample(self, start_ns: int) -> _Sample:
         return _Sample(
             (time.time_ns() - start_ns) / 1e9,
-            machine.usage(self._servers.pids().values()),
-            machine.usage(child.pid for child in self._receivers),
-            machine.usage(child.pid for child in self._generators),
+            self._usage(),
+            sum((machine.usage_of(child.pid) for child in self._receivers), machine.NO_USAGE),
+            sum((machine.usage_of(child.pid) for child in self._generators), machine.NO_USAGE),
             machine.cpu_times(),
             self._received(),
         )
+
+    def _usage(self) -> dict[str, machine.Usage]:
+        return {name: machine.usage_of(pid) for name, pid in self._pids.items()}
 
     def _received(self) -> int:
         return sum(child.progress.get("received", 0) for child in self._receivers)
@@ -200,6 +207,9 @@ class Run:
             "deliveries_per_second": deliveries / self._scenario.seconds,
             "received_per_second": (end.received - begin.received) / seconds,
             "server_cpu_seconds": server,
+            "server_cpu_by_process": {
+                name: end.servers[name].cpu_seconds - used.cpu_seconds for name, used in begin.servers.items()
+            },
             "server_cpu_seconds_per_million": server / deliveries * 1e6 if deliveries else None,
             "receiver_micros_per_delivery": receivers / deliveries * 1e6 if deliveries else None,
             "receiver_busy": receivers / seconds / len(self._receivers),
@@ -207,6 +217,18 @@ class Run:
             **machine.shares(begin.cpu, end.cpu),
             "rss_over_time": [(round(s.seconds, 1), s.server.rss_bytes) for s in self._samples],
         }
+
+
+def memory(empty: dict[str, machine.Usage], connected: dict[str, machine.Usage], sockets: int) -> dict[str, Any]:
+    """Return resident memory before and after connecting, and the growth per connection of what holds them."""
+    edge = [name for name in empty if name.startswith("gateway")] or list(empty)
+    growth = sum(connected[name].rss_bytes - empty[name].rss_bytes for name in edge)
+    return {
+        "empty_bytes": sum(used.rss_bytes for used in empty.values()),
+        "connected_bytes": sum(used.rss_bytes for used in connected.values()),
+        "per_connection_bytes": round(growth / sockets),
+        "by_process": {name: [empty[name].rss_bytes, connected[name].rss_bytes] for name in empty},
+    }
 
 
 def measured(scenario: Scenario, parts: list[dict[str, Any]]) -> dict[str, Any]:

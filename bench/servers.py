@@ -37,15 +37,25 @@ class Servers:
         self._directory = directory
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
-    def spawn(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
-        """Start a process; `name` tells it apart in results and in the file of its output."""
+    def spawn(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None, without: str = ""
+    ) -> None:
+        """Start a process.
+
+        Args:
+            name: Tells it apart in results and in the file of its output.
+            command: Program and arguments.
+            environment: Variables on top of this process's own.
+            without: Own variables that begin so are kept from it; empty: none.
+        """
+        inherited = {key: value for key, value in os.environ.items() if not (without and key.startswith(without))}
         with (self._directory / f"{name}.out").open("wb") as output:
             self._children[name] = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **(environment or {})},
+                env={**inherited, **(environment or {})},
             )
 
     def pids(self) -> dict[str, int]:
@@ -86,23 +96,20 @@ class Servers:
             writer.close()
             return
 
-    async def wait_for_line(self, name: str, word: str) -> str:
-        """Return the first line of a process's output that has `word` in it.
+    async def wait_for_file(self, path: Path) -> str:
+        """Return the text of a file that a process writes, in one step, when it is ready.
 
         Raises:
-            ServerError: the process ended, or it took too long.
+            ServerError: a process ended, or it took too long.
         """
         deadline = asyncio.get_running_loop().time() + START_SECONDS
-        path = self._directory / f"{name}.out"
-        while True:
-            *complete, _ = path.read_text(errors="replace").split("\n")
-            found = next((line for line in complete if word in line), None)
-            if found is not None:
-                return found
+        while not path.exists():  # noqa: ASYNC240 - a look at a local directory
             self.check()
             if asyncio.get_running_loop().time() > deadline:
-                raise ServerError(f"{name} is not ready after {START_SECONDS:.0f} s: {self.last_words(name)}")
+                words = "; ".join(f"{name}: {self.last_words(name)}" for name in self._children)
+                raise ServerError(f"{path.name} is not there after {START_SECONDS:.0f} s ({words})")
             await asyncio.sleep(0.05)
+        return await asyncio.to_thread(path.read_text)
 
     async def stop(self) -> None:
         """End all processes and wait for them; those that do not drain in time are killed."""

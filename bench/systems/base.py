@@ -29,6 +29,8 @@ class Endpoints:
     subscribe_port: int
     publish_port: int
     token: str = ""
+    pids: dict[str, int] = field(default_factory=dict)
+    """Server processes by name; those whose name begins with `gateway` hold the connections. Empty: all that run."""
     extra: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Lanecast itself: publisher, gateways and metrics as processes of their own, with the log on.
+"""Lanecast itself, started by `lanecast up`: publisher, gateways and metrics as processes of their own, the log on.
 
 Publishes through the SDK as an AI service would, one message type per lane, and receives protobuf frames as the web
 SDK would. Settings are the defaults, except ports, the data directory, and what the scenario names.
@@ -7,14 +7,20 @@ SDK would. Settings are the defaults, except ports, the data directory, and what
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
+from collections.abc import Callable
+from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+from google.protobuf.message import Message
 
 from bench import websocket
 from bench.scenario import Scenario
-from bench.servers import HOST, Servers, free_port
+from bench.servers import HOST, ServerError, Servers
 from bench.systems.base import Endpoints, Handshake
 from lanecast._version import __version__
 from lanecast.core.priority import Priority
@@ -23,6 +29,7 @@ from lanecast.v1 import gateway_pb2
 
 _SERVICES = ("publisher_svc", "gateway_svc", "metrics_svc")
 _CLOSE_SECONDS = 60.0
+_UP = "import sys; from lanecast.cli.main import main; sys.exit(main())"
 
 
 class Lanecast:
@@ -42,31 +49,21 @@ class Lanecast:
         return f"lanecast {__version__}"
 
     async def start(self, scenario: Scenario, directory: Path, servers: Servers) -> Endpoints:
-        """Start metrics, publisher and gateways, and make a token for all channels."""
-        ports = {name: free_port() for name in ("publisher", "gateway", "metrics", "metrics_http")}
-        data = directory / "data"
-        shared = {"LANECAST_DATA_DIR": str(data), "LANECAST_METRICS_TARGET": f"{HOST}:{ports['metrics']}"}
-        metrics = {
-            "LANECAST_METRICS_PORT": str(ports["metrics"]),
-            "LANECAST_METRICS_HTTP_PORT": str(ports["metrics_http"]),
-            "LANECAST_METRICS_GATEWAY_URLS": f"ws://{HOST}:{ports['gateway']}/v1/ws",
-        }
-        publisher = {"LANECAST_PUBLISHER_PORT": str(ports["publisher"])}
-        if scenario.policy:
-            publisher["LANECAST_PUBLISHER_POLICY"] = scenario.policy
-        key = tokens.load_or_create_key(data)
-        await _start(servers, "metrics", "metrics_svc", shared | metrics)
-        await _start(servers, "publisher", "publisher_svc", shared | publisher)
-        for number in range(1, scenario.gateways + 1):
-            gateway = {
-                "LANECAST_GATEWAY_PORT": str(ports["gateway"]),
-                "LANECAST_GATEWAY_PUBLISHER_TARGETS": f"{HOST}:{ports['publisher']}",
-                "LANECAST_GATEWAY_REUSE_PORT": "true" if scenario.gateways > 1 else "false",
-                "LANECAST_GATEWAY_INSTANCE": f"gateway-{number}",
-            }
-            await _start(servers, f"gateway-{number}", "gateway_svc", shared | gateway)
-        token = tokens.issue(key, ["*"], subject="bench", ttl_seconds=24 * 3600)
-        return Endpoints(HOST, ports["gateway"], ports["publisher"], token, {"metrics_port": ports["metrics"]})
+        """Run `lanecast up`, wait for its ready file, and make a token for all channels."""
+        data, ready_file = directory / "data", directory / "ready.json"
+        ports = (f"--{name}-port=0" for name in ("publisher", "gateway", "metrics", "http"))
+        options = (f"--data-dir={data}", f"--ready-file={ready_file}", f"--gateways={scenario.gateways}")
+        environment = {"LANECAST_PUBLISHER_POLICY": scenario.policy} if scenario.policy else {}
+        command = [sys.executable, "-c", _UP, "up", *options, *ports, "--log-level=WARNING"]
+        servers.spawn("up", command, environment, without="LANECAST_")
+        ready = json.loads(await servers.wait_for_file(ready_file))
+        _check_policy(scenario)
+        where = {name: int(ready["urls"][name].rpartition(":")[2]) for name in ("publisher", "metrics")}
+        gateway = urlsplit(ready["urls"]["websocket"]).port
+        assert gateway is not None
+        token = tokens.issue(tokens.load_or_create_key(data), ["*"], subject="bench", ttl_seconds=24 * 3600)
+        pids = {service["name"]: service["pid"] for service in ready["services"]} | {"up": ready["pid"]}
+        return Endpoints(HOST, gateway, where["publisher"], token, pids, {"metrics_port": where["metrics"]})
 
     def subscriber(self, endpoints: Endpoints) -> LanecastSubscriber:
         """Return the subscriber protocol."""
@@ -81,9 +78,11 @@ class Lanecast:
         return await asyncio.wait_for(_latency(f"{endpoints.host}:{endpoints.extra['metrics_port']}", seconds), 10)
 
 
-async def _start(servers: Servers, name: str, module: str, environment: dict[str, str]) -> None:
-    servers.spawn(name, [sys.executable, "-m", module], environment)
-    await servers.wait_for_line(name, '"ready"')
+def _check_policy(scenario: Scenario) -> None:
+    from publisher_svc.config import PublisherConfig
+
+    if scenario.policy and "policy" not in {item.name for item in fields(PublisherConfig)}:
+        raise ServerError(f"the publisher has no setting for the policy {scenario.policy}")
 
 
 async def _latency(target: str, seconds: float) -> dict[str, Any]:
@@ -191,7 +190,7 @@ class LanecastPublisher:
         self._publisher = AsyncPublisher(self._target)
         await self._publisher.__aenter__()
         # One type per lane, the text in the field that a person would read.
-        self._build = {
+        self._build: dict[Priority, Callable[[str], Message]] = {
             Priority.CRITICAL: lambda text: concierge_pb2.ConciergeInsight(text=text),
             Priority.HIGH: lambda text: bots_pb2.BotHandoff(summary=text),
             Priority.NORMAL: lambda text: analytics_pb2.ShapExplanation(subject=text),

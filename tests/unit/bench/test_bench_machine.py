@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 from bench import machine
 
@@ -19,9 +21,17 @@ def test_unknown_times_have_unknown_shares() -> None:
 
 
 def test_usage_counts_this_process_and_nothing_for_one_that_is_gone() -> None:
-    mine = machine.usage([os.getpid()])
-    assert mine.rss_bytes > 0
-    assert machine.usage([2**22 + 1]) == machine.Usage(0.0, 0)
+    assert machine.usage_of(os.getpid()).rss_bytes > 0
+    assert machine.usage_of(2**22 + 1) == machine.NO_USAGE
+    assert sum([machine.Usage(1.0, 2), machine.Usage(3.0, 4)], machine.NO_USAGE) == machine.Usage(4.0, 6)
+
+
+def test_children_belong_to_the_family() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        family = machine.family({"me": os.getpid(), "gone": 2**22 + 1})
+        assert family["me"] == os.getpid()
+        assert child.pid in family.values()
+        child.communicate()
 
 
 def test_facts_name_the_machine() -> None:
