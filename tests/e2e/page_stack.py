@@ -1,0 +1,147 @@
+"""The real services as child processes, and a real browser.
+
+Owns what the end-to-end tests start: ports, a data directory, the processes and their end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+PAGE_DRIVER = ROOT / "web" / "e2e" / "page.mjs"
+RESULTS = ROOT / "test-results" / "e2e"
+STOP_SECONDS = 15.0
+
+
+def free_port() -> int:
+    """Return a port nobody listens on. Needed where two services must know each other before either has started."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running publisher, gateway and metrics service."""
+
+    publisher: str
+    gateway: str
+    page: str
+
+
+@asynccontextmanager
+async def running_stack(data_dir: Path) -> AsyncIterator[Stack]:
+    """Start the three services; stop them at the end, and check that each drains and exits with 0."""
+    gateway_port, http_port = free_port(), free_port()
+    common = {"LANECAST_DATA_DIR": str(data_dir)}
+    async with AsyncExitStack() as services:
+        metrics = await services.enter_async_context(
+            service(
+                "metrics_svc",
+                common
+                | {
+                    "LANECAST_METRICS_PORT": "0",
+                    "LANECAST_METRICS_HTTP_PORT": str(http_port),
+                    "LANECAST_METRICS_GATEWAY_URLS": f"ws://127.0.0.1:{gateway_port}/v1/ws",
+                },
+            )
+        )
+        common |= {"LANECAST_METRICS_TARGET": metrics["address"]}
+        publisher = await services.enter_async_context(
+            service("publisher_svc", common | {"LANECAST_PUBLISHER_PORT": "0"})
+        )
+        await services.enter_async_context(
+            service(
+                "gateway_svc",
+                common
+                | {
+                    "LANECAST_GATEWAY_PORT": str(gateway_port),
+                    "LANECAST_GATEWAY_PUBLISHER_TARGETS": publisher["address"],
+                    "LANECAST_GATEWAY_ALLOWED_ORIGINS": f"http://127.0.0.1:{http_port}",
+                },
+            )
+        )
+        yield Stack(publisher["address"], f"127.0.0.1:{gateway_port}", f"http://127.0.0.1:{http_port}/")
+
+
+@asynccontextmanager
+async def service(module: str, variables: dict[str, str]) -> AsyncIterator[dict[str, Any]]:
+    """Run `python -m module`; yield its ready line."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("LANECAST_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", module, cwd=ROOT, env=environ | variables, stdout=PIPE, stderr=None
+    )
+    try:
+        assert process.stdout is not None
+        line = await process.stdout.readline()
+        assert line, f"{module} ended before it was ready; see its log above"
+        yield json.loads(line)
+        assert process.returncode is None, f"{module} has died"
+    finally:
+        code = await stop(process)
+    assert code == 0, f"{module} exited with {code} after SIGTERM"
+
+
+async def stop(process: Process) -> int:
+    """End a process with SIGTERM, or after a while with SIGKILL; return its exit code."""
+    if process.returncode is None:
+        process.terminate()
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            return await process.wait()
+    except TimeoutError:
+        process.kill()
+        return await process.wait()
+
+
+class Page:
+    """A page in Chromium, driven through a Node process: one JSON command per line, one JSON answer each."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    async def call(self, command: str, **arguments: Any) -> Any:
+        """Run a command of the driver and return its answer.
+
+        Raises:
+            AssertionError: the driver says that it failed.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"command": command, **arguments}).encode() + b"\n")
+        await self._process.stdin.drain()
+        line = await self._process.stdout.readline()
+        assert line, f"the browser driver ended during {command}"
+        answer = json.loads(line)
+        assert "error" not in answer, f"{command}: {answer['error']}"
+        return answer["result"]
+
+
+@asynccontextmanager
+async def browser_page() -> AsyncIterator[Page]:
+    """Start a browser with an empty profile; end it with the block."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    process = await asyncio.create_subprocess_exec(
+        "node", str(PAGE_DRIVER), str(RESULTS), cwd=ROOT / "web", stdin=PIPE, stdout=PIPE, stderr=None
+    )
+    try:
+        yield Page(process)
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()

@@ -1,0 +1,71 @@
+"""The page in a real Chromium, fed through the whole real path: SDK, publisher, gateway, WebSocket, browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lanecast import AsyncPublisher
+import page_samples as samples
+from page_stack import browser_page, running_stack
+
+KIND_OF_LANE = {
+    "CRITICAL": "lanecast.ai.v1.ConciergeInsight",
+    "HIGH": "lanecast.ai.v1.BotHandoff",
+    "NORMAL": "lanecast.ai.v1.ShapExplanation",
+    "LOW": "lanecast.ai.v1.StrategyRecommendation",
+}
+
+
+async def publish(publisher: AsyncPublisher, chosen: list[samples.Sample]) -> None:
+    for sample in chosen:
+        await publisher.publish(sample.channel, sample.message, priority=sample.lane)
+
+
+@pytest.mark.timeout(180)
+async def test_all_four_kinds_arrive_in_their_lanes_with_measured_latency(tmp_path: Path) -> None:
+    async with running_stack(tmp_path) as stack, AsyncPublisher(stack.publisher) as publisher, browser_page() as page:
+        await publish(publisher, samples.one_of_each())
+        assert await page.call("open", url=stack.page) == "Lanecast – live"
+        await page.call("waitText", selector="[data-testid=connection]", text="Connected")
+
+        await page.call("waitCount", selector="article[data-delivery=recovered]", count=4)
+        history = await page.call("cards")
+        assert {card["column"]: card["type"] for card in history} == KIND_OF_LANE
+        assert all(card["latencyText"] == "from the log" for card in history)
+
+        await publish(publisher, samples.one_of_each())
+        await page.call("waitCount", selector="article[data-delivery=live] .latency[data-ms]", count=4)
+        live = [card for card in await page.call("cards") if card["delivery"] == "live"]
+        assert {card["column"]: card["type"] for card in live} == KIND_OF_LANE
+        assert all(card["lane"] == card["column"] for card in live)
+        for card in live:
+            assert 0 < card["latencyMs"] < 10_000, card
+            assert "±" in card["latencyText"], card
+
+        # The service's figures arrive by OTLP and come back as server-sent events; the last mile by receipts.
+        for lane in KIND_OF_LANE:
+            await page.call("waitCount", selector=f"section.lane[data-lane={lane}] .budget:not([data-tone=none])", count=1)
+        await page.call("waitCount", selector=".route .place-bar [data-place=browser]", count=1)
+
+        await page.call("press", key="p")
+        await page.call("waitText", selector="button", text="Resume")
+        await publish(publisher, [samples.insight("Held back while the page is paused.")])
+        await page.call("waitText", selector="button", text="Resume (1 new)")
+        assert all("Held back" not in card["headline"] for card in await page.call("cards"))
+        await page.call("press", key="p")
+        await page.call("waitText", selector="article .headline", text="Held back while the page is paused.")
+
+        for name, view in {
+            "page-light": {"scheme": "light", "width": 1440, "height": 1000},
+            "page-dark": {"scheme": "dark", "width": 1440, "height": 1000},
+            "page-phone": {"scheme": "light", "width": 390, "height": 844},
+            "page-phone-dark": {"scheme": "dark", "width": 390, "height": 844},
+        }.items():
+            await page.call("look", **view)
+            await page.call("waitCount", selector="article.card", count=4)
+            assert await page.call("overflow") <= 0, f"{name}: something is wider than the window"
+            await page.call("screenshot", name=name)
+        assert await page.call("isolated"), "performance.now is coarse without cross-origin isolation"
+        assert await page.call("complaints") == []

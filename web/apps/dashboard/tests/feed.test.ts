@@ -1,0 +1,103 @@
+// The feed under any rate: bounded, in order, one showing per frame, still while paused.
+
+import { beforeEach, describe, expect, test } from "vitest";
+import { CARDS_PER_LANE, Feed } from "../src/feed.ts";
+import { insight, LATENCY } from "./events.ts";
+
+let time = 0;
+let frames: (() => void)[] = [];
+let timers: (() => void)[] = [];
+let feed: Feed;
+
+function frame(): void {
+  for (const call of frames.splice(0)) call();
+}
+
+function headlines(): unknown[] {
+  return feed.snapshot.get().lanes.CRITICAL.items.map(({ event }) => (event.data as { text?: string }).text);
+}
+
+beforeEach(() => {
+  time = 0;
+  frames = [];
+  timers = [];
+  feed = new Feed({
+    now: () => time,
+    nextFrame: (call) => frames.push(call),
+    after: (_ms, call) => timers.push(call),
+  });
+});
+
+describe("showing", () => {
+  test("waits for the frame and shows the newest first", () => {
+    feed.add(insight("one"));
+    feed.add(insight("two"));
+    expect(headlines()).toEqual([]);
+    expect(frames).toHaveLength(1);
+    frame();
+    expect(headlines()).toEqual(["two", "one"]);
+  });
+
+  test("keeps a bounded number of cards and counts all", () => {
+    for (let index = 0; index < 10_000; index++) feed.add(insight(`${index}`));
+    frame();
+    const { items, total } = feed.snapshot.get().lanes.CRITICAL;
+    expect(items).toHaveLength(CARDS_PER_LANE);
+    expect(headlines()[0]).toBe("9999");
+    expect(total).toBe(10_000);
+  });
+
+  test("rests after a crowd, then shows what came meanwhile", () => {
+    for (let index = 0; index < 12; index++) feed.add(insight(`${index}`));
+    frame();
+    feed.add(insight("later"));
+    expect(frames).toHaveLength(0);
+    for (const call of timers.splice(0)) call();
+    frame();
+    expect(headlines()[0]).toBe("later");
+  });
+
+  test("a lane without news keeps its very items, so that nothing of it renders again", () => {
+    feed.add(insight("high", { lane: "HIGH" }));
+    frame();
+    const before = feed.snapshot.get().lanes.HIGH;
+    feed.add(insight("critical"));
+    frame();
+    expect(feed.snapshot.get().lanes.HIGH).toBe(before);
+  });
+});
+
+test("a pause holds the cards, counts, and resumes with the newest", () => {
+  feed.add(insight("before"));
+  frame();
+  feed.setPaused(true);
+  for (let index = 0; index < 30; index++) feed.add(insight(`held ${index}`));
+  frame();
+  expect(headlines()).toEqual(["before"]);
+  expect(feed.snapshot.get()).toMatchObject({ paused: true, missed: 30 });
+  feed.setPaused(false);
+  expect(headlines()[0]).toBe("held 29");
+  expect(feed.snapshot.get()).toMatchObject({ paused: false, missed: 0, total: 31 });
+});
+
+describe("this browser's figures", () => {
+  test("quantiles, mean hops and rate come from live events", () => {
+    for (let ms = 1; ms <= 100; ms++) {
+      time += 100;
+      feed.add(insight("x", { latency: { ...LATENCY, oneWayMs: ms } }));
+    }
+    feed.add(insight("old", { latency: null, delivery: "recovered" }));
+    feed.measure();
+    expect(feed.browser.get().CRITICAL).toMatchObject({ count: 100, p50: 50, p95: 95, p99: 99 });
+    expect(feed.browser.get().CRITICAL?.hops.transit).toBeCloseTo(0.5);
+    expect(feed.browser.get().CRITICAL?.perSecond).toBeCloseTo(10, 0);
+    expect(feed.browser.get().LOW).toBeNull();
+  });
+
+  test("samples stay bounded and new", () => {
+    for (let ms = 0; ms < 5_000; ms++) feed.add(insight("x", { latency: { ...LATENCY, oneWayMs: ms } }));
+    feed.measure();
+    expect(feed.browser.get().CRITICAL?.count).toBe(512);
+    expect(feed.browser.get().CRITICAL?.p50).toBeGreaterThan(4_400);
+  });
+});

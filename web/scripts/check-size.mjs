@@ -1,0 +1,54 @@
+// Fails where the page or the SDK has grown past its budget. Sizes are gzipped bytes of what a reader downloads.
+
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+import { build } from "vite";
+
+const WEB = dirname(dirname(fileURLToPath(import.meta.url)));
+const PAGE = join(WEB, "..", "metrics_svc", "static");
+const KIB = 1024;
+
+/** What is measured, and how much it may be. The protobuf runtime and its bootstrap are 20 KiB of the codec. */
+const BUDGETS = [
+  { name: "page, first load", limit: 130 * KIB, measure: pageSize },
+  { name: "@lanecast/client", limit: 10 * KIB, measure: () => bundleSize("packages/client/dist/index.js") },
+  { name: "@lanecast/client/protobuf", limit: 26 * KIB, measure: () => bundleSize("packages/client/dist/protobuf.js") },
+];
+
+/** Everything in the folder is loaded at the start: the page has one view. */
+function pageSize() {
+  const files = readdirSync(PAGE, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  return files.reduce((sum, file) => sum + gzipSync(readFileSync(join(file.parentPath, file.name))).length, 0);
+}
+
+/** Bundles an entry as an application would, without what it loads later. */
+async function bundleSize(entry) {
+  const result = await build({
+    configFile: false,
+    logLevel: "silent",
+    root: WEB,
+    build: {
+      write: false,
+      target: "es2022",
+      modulePreload: { polyfill: false },
+      // Minified as in an application; the library mode would keep white space.
+      rolldownOptions: { input: join(WEB, entry), preserveEntrySignatures: "strict" },
+    },
+  });
+  const outputs = (Array.isArray(result) ? result : [result]).flatMap(({ output }) => output);
+  const main = outputs.find((chunk) => chunk.type === "chunk" && chunk.isEntry);
+  return gzipSync(main.code).length;
+}
+
+let over = false;
+for (const { name, limit, measure } of BUDGETS) {
+  const size = await measure();
+  const verdict = size <= limit ? "ok" : "OVER";
+  over ||= size > limit;
+  process.stdout.write(
+    `${verdict.padEnd(5)}${name.padEnd(28)}${(size / KIB).toFixed(1).padStart(7)} of ${limit / KIB} KiB\n`,
+  );
+}
+process.exit(over ? 1 : 0);
