@@ -21,6 +21,8 @@ from lanecast.subscriber.core.items import UNEXPLAINED, Batch, Gap, Item, Key, R
 from lanecast.v1 import event_pb2, publisher_pb2
 
 _MAX_CHANNELS_PER_MESSAGE = 1_000
+_MAX_RECOVERIES = 3
+"""A hole that is still there after so many readings is named as a gap."""
 _REASON_PREFIX = "GAP_REASON_"
 _BACKWARD = {event_pb2.GAP_REASON_AHEAD, event_pb2.GAP_REASON_EPOCH_UNKNOWN}
 
@@ -28,7 +30,7 @@ _BACKWARD = {event_pb2.GAP_REASON_AHEAD, event_pb2.GAP_REASON_EPOCH_UNKNOWN}
 class _Track:
     """One lane of one channel."""
 
-    __slots__ = ("advanced", "buffered", "cursor", "recovered_at")
+    __slots__ = ("advanced", "attempts", "buffered", "cursor", "recovered_at")
 
     def __init__(self, cursor: Position | None) -> None:
         self.cursor = cursor
@@ -36,7 +38,9 @@ class _Track:
         self.advanced: Position | None = None
         """Where the service moved the cursor although there was no event."""
         self.recovered_at: int | None = None
-        """The cursor of the last recovery: a hole at the same place again cannot be closed."""
+        """The cursor of the last recovery."""
+        self.attempts = 0
+        """How often in a row a recovery began there."""
 
 
 class Inbox:
@@ -251,10 +255,11 @@ class Inbox:
         received.clear()
 
     def _recover(self, channel: str, track: _Track, cursor: int) -> bool:
-        """Ask for the channel again from the cursors on; say no where that was tried at this very place."""
-        if track.recovered_at == cursor:
-            return False
+        """Ask for the channel again from the cursors on; say no where that has not helped at this very place."""
+        track.attempts = track.attempts + 1 if track.recovered_at == cursor else 1
         track.recovered_at = cursor
+        if track.attempts > _MAX_RECOVERIES:
+            return False
         self.recoveries += 1
         self._adding[channel] = self._adding.get(channel, 0) + 1
         self._recovering.append(channel)
