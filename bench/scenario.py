@@ -37,6 +37,8 @@ class Load:
     """Where in the measured time it ends, 0 to 1."""
     capacity_factor: float = 0.0
     """Above 0: `events_per_second` is what capacity is probed with; the run offers this multiple of what came out."""
+    publisher: int = -1
+    """The publisher process that sends all of it, from 0; -1: shared out among all of them."""
 
     def weights(self) -> list[float]:
         """Return the share of each lane in the order of `LANES`; they add up to 1."""
@@ -98,6 +100,7 @@ class Scenario:
             (self.sockets >= self.channels, "every channel needs a socket: sockets must be at least channels"),
             (self.seconds > 0 and self.warmup_seconds >= 0, "seconds must be above 0 and warmup_seconds not below"),
             (self.publishers >= 1 and self.receivers >= 1 and self.gateways >= 1, "every process count is at least 1"),
+            (all(load.publisher < self.publishers for load in self.loads), "a load names a publisher beyond the last"),
             (1 <= len(self.loads) <= MAX_LOADS, f"there must be 1 to {MAX_LOADS} loads"),
             (MARK_BYTES <= self.payload_bytes[0] <= self.payload_bytes[1], f"payloads must be {MARK_BYTES} B or more"),
             (self.arrivals in ARRIVALS, f"arrivals must be one of {', '.join(ARRIVALS)}"),

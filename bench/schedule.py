@@ -76,7 +76,7 @@ def load_events(scenario: Scenario, number: int) -> dict[str, NDArray[np.int64]]
 
 
 def plan(scenario: Scenario, publisher: int = 0) -> Plan:
-    """Return what publisher process `publisher` sends: every `scenario.publishers`-th event.
+    """Return what publisher process `publisher` sends: its own loads, and its share of those that name no publisher.
 
     Raises:
         ValueError: it is more than one process can plan ahead.
@@ -84,12 +84,19 @@ def plan(scenario: Scenario, publisher: int = 0) -> Plan:
     total = sum(event_count(scenario, load) for load in scenario.loads)
     if total > MAX_EVENTS * scenario.publishers:
         raise ValueError(f"{total:,} events are too many for one run: shorten it or use more publisher processes")
-    loads = [load_events(scenario, number) for number in range(len(scenario.loads))]
+    loads = [_share(scenario, number, publisher) for number in range(len(scenario.loads))]
     merged = {name: np.concatenate([load[name] for load in loads]) for name in loads[0]}
-    order = np.argsort(merged["due_ns"], kind="stable")[publisher :: scenario.publishers]
+    order = np.argsort(merged["due_ns"], kind="stable")
     codes = {"due_ns": "q", "channel": "I", "sequence": "I", "lane": "B", "load": "B", "size": "I"}
     columns = {name: _column(merged[name][order], code) for name, code in codes.items()}
     return Plan(**columns)
+
+
+def _share(scenario: Scenario, number: int, publisher: int) -> dict[str, NDArray[np.int64]]:
+    events, owner = load_events(scenario, number), scenario.loads[number].publisher
+    if owner == -1:
+        return {name: values[publisher :: scenario.publishers] for name, values in events.items()}
+    return events if owner == publisher else {name: values[:0] for name, values in events.items()}
 
 
 def _column(values: NDArray[np.int64], code: str) -> array[int]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from bench import floor, machine, plots, render, systems, tables
 from bench.run import run_once
-from bench.scenario import Load, Scenario
+from bench.scenario import Scenario, Window
 from bench.search import Search
 from bench.systems.base import System
 
@@ -107,8 +107,10 @@ async def _floor(scenario: Scenario) -> dict[str, float]:
 
 async def _capacity(system: System, scenario: Scenario, tick: Tick) -> float:
     """Return the deliveries/s that get through when the loads with a capacity factor are offered alone."""
-    loads = tuple(Load(load.events_per_second, load.mix) for load in scenario.loads if load.capacity_factor)
-    probe = replace(scenario, loads=loads, seconds=PROBE_SECONDS, windows=(replace(scenario.windows[0], begin=0.0),))
+    loads = tuple(
+        replace(load, capacity_factor=0.0, begin=0.0, end=1.0) for load in scenario.loads if load.capacity_factor
+    )
+    probe = replace(scenario, loads=loads, seconds=PROBE_SECONDS, windows=(Window("all"),))
     label = f"{system.name} capacity"
     with tempfile.TemporaryDirectory(prefix="lanecast-bench-") as folder:
         run = await run_once(system, probe, Path(folder), lambda share, text: tick(label, share, text))

@@ -69,6 +69,7 @@ def test_scaling_multiplies_the_rates() -> None:
         ({"load": [{"events_per_second": 1, "mix": {"URGENT": 1}}]}, "CRITICAL"),
         ({"load": [{"events_per_second": 0, "mix": {"LOW": 1}}]}, "above 0"),
         ({"load": [{"events_per_second": 1, "mix": {"LOW": 1}, "begin": 0.9, "end": 0.1}]}, "between 0 and 1"),
+        ({"load": [{"events_per_second": 1, "mix": {"LOW": 1}, "publisher": 1}]}, "beyond the last"),
         ({"publishers": 0}, "at least 1"),
         ({"seconds": 0}, "above 0"),
         ({"sokets": 3}, "sokets"),

@@ -75,6 +75,14 @@ def test_loads_are_merged_by_time_and_keep_their_own_numbers() -> None:
     assert list(plan.due_ns) == sorted(plan.due_ns)
 
 
+def test_a_load_can_have_a_publisher_of_its_own() -> None:
+    loads = (replace(SCENARIO.loads[0], publisher=1), Load(100, {"LOW": 1}))
+    scenario = replace(SCENARIO, loads=loads, publishers=2)
+    first, second = (schedule.plan(scenario, number) for number in (0, 1))
+    assert set(first.load) == {1}
+    assert (len(first), len(second)) == (250, 5250)
+
+
 def test_sizes_stay_within_their_range() -> None:
     plan = schedule.plan(replace(SCENARIO, payload_bytes=(256, 512)))
     assert min(plan.size) >= 256
