@@ -102,6 +102,8 @@ class Tally:
             for load in scenario.loads
         ]
         self.received = 0
+        self.measured = 0
+        """Deliveries of events that were due after the warm-up."""
         self.foreign = 0
         """Deliveries that this socket did not ask for, or of events that were never planned."""
 
@@ -135,6 +137,7 @@ class Tally:
         duration = times - scheduled
         since_send = duration - marks["late"].astype(np.int64) * 1000
         offset = (scheduled - self._start_ns) / 1e9
+        self.measured += int((offset >= self._scenario.warmup_seconds).sum())
         for number, (begin, end) in enumerate(self._spans):
             inside = (offset >= begin) & (offset < end)
             rows = number * _LANE_ROWS + lanes[inside]
@@ -149,7 +152,7 @@ class Tally:
         result = {f"seen_{number}": seen for number, seen in enumerate(self.seen)}
         for prefix in ("latency", "from_send", "over_time"):
             result |= getattr(self, prefix).as_arrays(prefix)
-        result["totals"] = np.array([self.received, self.foreign])
+        result["totals"] = np.array([self.received, self.foreign, self.measured])
         return result
 
 

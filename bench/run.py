@@ -195,9 +195,7 @@ class Run:
         begin = next(s for s in self._samples if s.seconds >= self._scenario.warmup_seconds or s is self._samples[-1])
         end = self._samples[-1]
         seconds = max(end.seconds - begin.seconds, 1e-9)
-        steps = np.sum([part["over_time_counts"] for part in parts], axis=0).sum(axis=1)
-        first = int(self._scenario.warmup_seconds / self._scenario.slice_seconds)
-        deliveries = int(steps[first:].sum())
+        deliveries = sum(int(part["totals"][2]) for part in parts)
         server = end.server.cpu_seconds - begin.server.cpu_seconds
         receivers = end.receivers.cpu_seconds - begin.receivers.cpu_seconds
         generators = end.generators.cpu_seconds - begin.generators.cpu_seconds
