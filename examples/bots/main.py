@@ -13,7 +13,7 @@ import asyncio
 import sys
 import tempfile
 import time
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from lanecast import Priority, Start, Subscriber
@@ -121,17 +121,14 @@ class Auditor:
                     await self.moved.wait()
 
 
-async def run(options: argparse.Namespace) -> int:
+async def run(options: argparse.Namespace, directory: Path) -> int:
     """Run the bots until told to stop; return the exit code."""
     stop = asyncio.Event()
     service.watch_signals(stop)
-    async with AsyncExitStack() as stack:
-        directory = Path(options.state_dir or stack.enter_context(tempfile.TemporaryDirectory(prefix="bots-")))
-        directory.mkdir(parents=True, exist_ok=True)
-        subscriber = await stack.enter_async_context(Subscriber(service.targets(options), name="bots/audit"))
-        stream = await stack.enter_async_context(
-            subscriber.events(CHANNEL, lanes=(Priority.HIGH,), start=Start.LATEST)
-        )
+    async with (
+        Subscriber(service.targets(options), name="bots/audit") as subscriber,
+        subscriber.events(CHANNEL, lanes=(Priority.HIGH,), start=Start.LATEST) as stream,
+    ):
         name = _run_name(directory)
         team, auditor = Team(options, directory, name), Auditor(name, options.count)
         before = sum(desk.counts.confirmed for desk in team.desks())
@@ -173,7 +170,11 @@ def _report(audit: Audit, team: Team, desks: list[Desk], before: int) -> int:
     unseen = sum(desk.counts.confirmed for desk in desks) - before - audit.confirmed
     if unseen > 0:
         problems.append(f"{unseen} handoffs were confirmed by the bots and are not in the log")
-    for problem in [*(f"lost: {handoff}" for handoff in lost), *(f"doubled: {text}" for text in audit.doubled), *problems]:
+    for problem in [
+        *(f"lost: {handoff}" for handoff in lost),
+        *(f"doubled: {text}" for text in audit.doubled),
+        *problems,
+    ]:
         sys.stderr.write(f"bots: {problem}\n")
     sys.stdout.write(summary(audit, desks, team.restarts, len(lost), len(problems)) + "\n")
     return 1 if lost or audit.doubled or problems or team.failures else 0
@@ -181,13 +182,21 @@ def _report(audit: Audit, team: Team, desks: list[Desk], before: int) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run until told to stop; return the exit code."""
-    parser = service.parser("bots", "Three bots hand customers over.", rate=2, rate_help="things each bot does a second")
+    parser = service.parser(
+        "bots", "Three bots hand customers over.", rate=2, rate_help="things each bot does a second"
+    )
     parser.add_argument("--state-dir", help="where the bots keep what they know (default: a directory for this run)")
     parser.add_argument("--timeout", type=float, default=5, help="seconds after which an offer lapses (default 5)")
+    options = parser.parse_args(arguments)
     try:
-        return asyncio.run(run(parser.parse_args(arguments)))
-    except ModuleNotFoundError as error:
-        return service.missing_library(error)
+        if options.state_dir is None:
+            with tempfile.TemporaryDirectory(prefix="bots-") as directory:
+                return asyncio.run(run(options, Path(directory)))
+        Path(options.state_dir).mkdir(parents=True, exist_ok=True)
+        return asyncio.run(run(options, Path(options.state_dir)))
+    except OSError as error:
+        sys.stderr.write(f"The state directory cannot be used: {error}. Give another one with --state-dir.\n")
+        return 2
     except LanecastError as error:
         return service.failed(error)
 

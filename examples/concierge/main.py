@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 NAME = "concierge"
 MODEL = "coaching-moments/1"
-KIND: dict[str, InsightKind] = {
+KIND: dict[str, InsightKind.ValueType] = {
     "objection": InsightKind.INSIGHT_KIND_OBJECTION,
     "buying": InsightKind.INSIGHT_KIND_BUYING_SIGNAL,
     "leaving": InsightKind.INSIGHT_KIND_CHURN_RISK,

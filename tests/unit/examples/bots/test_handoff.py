@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import heapq
 import random
-import sys
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
+from handoff import REMEMBERED, Desk, Line, Message, Step, Talk, Timing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-
-sys.path.append(str(Path(__file__).parents[4] / "examples" / "bots"))
-
-from handoff import REMEMBERED, Desk, Line, Message, Step, Talk, Timing
 
 BOTS = ("triage", "sales", "support")
 
@@ -267,7 +262,7 @@ class World:
 
     def _deliver(self, now: float) -> None:
         while self.queue and self.queue[0][0] <= now:
-            at, _, message = heapq.heappop(self.queue)
+            _, _, message = heapq.heappop(self.queue)
             if (back := self.away_until[message.addressee]) > now:
                 self._put(back, message)  # a subscriber that was away reads on where it was
             else:
