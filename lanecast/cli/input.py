@@ -27,24 +27,30 @@ async def read_lines(descriptor: int, limit: int) -> AsyncIterator[Line]:
 
 async def read_chunks(descriptor: int) -> AsyncIterator[bytes]:
     """Yield what can be read, until the end."""
-    readable = asyncio.Event()
+    while True:
+        await _wait_readable(descriptor)
+        chunk = os.read(descriptor, CHUNK_BYTES)
+        if not chunk:
+            return
+        yield chunk
+
+
+async def _wait_readable(descriptor: int) -> None:
+    """Return when a read will not block. One watch per read: a second wake-up would let the next read block."""
     loop = asyncio.get_running_loop()
-    waits = True
+    readable: asyncio.Future[None] = loop.create_future()
+
+    def on_readable() -> None:
+        loop.remove_reader(descriptor)
+        if not readable.done():
+            readable.set_result(None)
+
     try:
-        loop.add_reader(descriptor, readable.set)
-    except PermissionError:  # a regular file is always readable and cannot be waited for
-        waits = False
+        loop.add_reader(descriptor, on_readable)
+    except PermissionError:  # a regular file cannot be watched, and need not be
+        await asyncio.sleep(0)
+        return
     try:
-        while True:
-            if waits:
-                await readable.wait()
-                readable.clear()
-            else:
-                await asyncio.sleep(0)
-            chunk = os.read(descriptor, CHUNK_BYTES)
-            if not chunk:
-                return
-            yield chunk
+        await readable
     finally:
-        if waits:
-            loop.remove_reader(descriptor)
+        loop.remove_reader(descriptor)

@@ -6,7 +6,6 @@ loaded when they are used, and keep heavy imports inside functions, so that `--h
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from collections.abc import Sequence
@@ -89,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return exit_codes.USAGE
-    except (click.Abort, KeyboardInterrupt, asyncio.CancelledError):
+    except (click.Abort, KeyboardInterrupt):
         return exit_codes.INTERRUPTED
     except (_OutputClosedError, BrokenPipeError):
         _abandon_output()

@@ -54,12 +54,11 @@ class LinePipeline:
         """Publish the event of a line; waits where too much is unanswered. Empty lines are passed over."""
         if line.text.strip():
             await self._admit(line.number, self._parse(line))
-            self._report_answered()
 
     async def finish(self) -> None:
         """Wait until every line was reported."""
         while self._window:
-            await self._report_oldest()
+            await self._wait_for_oldest()
 
     def _parse(self, line: Line) -> Draft | PublishError:
         if line.truncated:
@@ -71,9 +70,13 @@ class LinePipeline:
 
     async def _admit(self, number: int, draft: Draft | PublishError) -> None:
         while len(self._window) >= WINDOW_LINES:
-            await self._report_oldest()
+            await self._wait_for_oldest()
         answer = draft if isinstance(draft, PublishError) else await self._hand_over(draft)
         self._window.append(_Pending(number, answer))
+        if isinstance(answer, PublishError):
+            self._report_answered()
+        else:  # an answer is reported when it comes, not when the next line does
+            answer.add_done_callback(self._report_answered)
 
     async def _hand_over(self, draft: Draft) -> asyncio.Future[Ack] | PublishError:
         try:
@@ -93,20 +96,19 @@ class LinePipeline:
             except BufferFullError as error:
                 if not self._window:
                     return error
-                await self._report_oldest()
+                await self._wait_for_oldest()
             except PublishError as error:
                 return error
 
-    def _report_answered(self) -> None:
+    def _report_answered(self, _answer: asyncio.Future[Ack] | None = None) -> None:
         while self._window and (isinstance(self._window[0].answer, PublishError) or self._window[0].answer.done()):
-            pending = self._window.popleft()
-            self._report(pending)
+            self._report(self._window.popleft())
 
-    async def _report_oldest(self) -> None:
-        pending = self._window.popleft()
-        if isinstance(pending.answer, asyncio.Future):
-            await asyncio.wait((pending.answer,))
-        self._report(pending)
+    async def _wait_for_oldest(self) -> None:
+        oldest = self._window[0].answer
+        if isinstance(oldest, asyncio.Future):
+            await asyncio.wait((oldest,))
+        self._report_answered()
 
     def _report(self, pending: _Pending) -> None:
         try:

@@ -19,17 +19,18 @@ async def list_event_types(target: str) -> ListEventTypesResponse:
     """Return the payload types of the publisher at `target`, with their descriptors.
 
     Raises:
+        ConfigError: the target is malformed.
         UnavailableError: nothing answers there.
         StatusError: the publisher refused the call.
     """
     import grpc
 
-    from lanecast.runtime.grpc_server import CHANNEL_OPTIONS
     from lanecast.runtime.status import from_rpc_error
+    from lanecast.transport import Targets, open_channel
     from lanecast.v1.publisher_pb2 import ListEventTypesRequest
     from lanecast.v1.publisher_pb2_grpc import PublisherServiceStub
 
-    async with grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS) as channel:
+    async with open_channel(Targets(target).next()) as channel:
         stub = PublisherServiceStub(channel)
         try:
             return await stub.ListEventTypes(ListEventTypesRequest(), timeout=TIMEOUT_SECONDS)
@@ -44,7 +45,9 @@ async def is_serving(target: str) -> bool:
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    async with grpc.aio.insecure_channel(target, options=(("grpc.enable_http_proxy", 0),)) as channel:
+    from lanecast.transport import Targets, open_channel
+
+    async with open_channel(Targets(target).next()) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)  # its methods are made at run time
         try:
             answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_SECONDS)

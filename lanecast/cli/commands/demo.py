@@ -29,7 +29,7 @@ Where they publish: concierge to agent:<n> (CRITICAL), bots to bots:handoffs (HI
 analytics:valuations (NORMAL), strategy to strategy:recommendations (LOW)."""
 
 
-@click.command("demo", epilog=EPILOG)
+@click.command("demo", short_help="Let four example AI services publish.", epilog=EPILOG)
 @options.target_option
 @click.option("--up", "with_system", is_flag=True, help="Also start the system, with the options below.")
 @click.option("--only", type=click.Choice(NAMES), multiple=True, help="Run this example; can be given several times.")

@@ -48,7 +48,7 @@ With --ndjson, a bad line is reported with its number and the others go through;
 acknowledged."""
 
 
-@click.command("publish", epilog=EPILOG)
+@click.command("publish", short_help="Publish events from JSON.", epilog=EPILOG)
 @click.argument("event", required=False)
 @click.option("--ndjson", "source", metavar="FILE", help="Read one JSON object a line from FILE; - is standard input.")
 @click.option("--source", "name", default="", help="Names the publishing service in the events.")

@@ -23,7 +23,7 @@ Examples:
   lanecast types --json | jq -r .type"""
 
 
-@click.command("types", epilog=EPILOG)
+@click.command("types", short_help="List the payload types that may be published.", epilog=EPILOG)
 @click.argument("name", metavar="[TYPE]", required=False)
 @options.target_option
 @options.json_option
@@ -61,7 +61,7 @@ def _write_detail(types: PayloadTypes, entry: dict[str, Any]) -> None:
     write_line(entry["type"])
     width = max((len(field["json_name"]) for field in entry["fields"]), default=0)
     for field in entry["fields"]:
-        write_line(f"  {field['jsonName']:<{width}}  {field['type']}")
+        write_line(f"  {field['json_name']:<{width}}  {field['type']}")
         for value in field.get("values", ()):
             write_line(f"  {'':<{width}}    {value}")
     data = example_data(types.descriptor(entry["type"]))
