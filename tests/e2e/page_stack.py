@@ -30,13 +30,47 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class Service:
+    """One service: `python -m module` with its configuration in the environment."""
+
+    def __init__(self, module: str, variables: dict[str, str]) -> None:
+        self._module = module
+        self._variables = variables
+        self._process: Process | None = None
+        self.ready: dict[str, Any] = {}
+
+    async def start(self) -> None:
+        """Start it and wait for its ready line."""
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("LANECAST_")}
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", self._module, cwd=ROOT, env=environ | self._variables, stdout=PIPE
+        )
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        assert line, f"{self._module} ended before it was ready; see its log"
+        self.ready = json.loads(line)
+
+    async def kill(self) -> None:
+        """End it as a crash would."""
+        assert self._process is not None
+        self._process.kill()
+        await self._process.wait()
+
+    async def stop(self) -> None:
+        """Drain it; it must exit with 0 unless a test has killed it."""
+        if self._process is None:
+            return
+        code = await end(self._process)
+        assert code == 0, f"{self._module} exited with {code} after SIGTERM"
+
+
 @dataclass(frozen=True)
 class Stack:
     """A running publisher, gateway and metrics service."""
 
     publisher: str
-    gateway: str
     page: str
+    gateway: Service
 
 
 @asynccontextmanager
@@ -45,54 +79,39 @@ async def running_stack(data_dir: Path) -> AsyncIterator[Stack]:
     gateway_port, http_port = free_port(), free_port()
     common = {"LANECAST_DATA_DIR": str(data_dir)}
     async with AsyncExitStack() as services:
-        metrics = await services.enter_async_context(
-            service(
-                "metrics_svc",
-                common
-                | {
-                    "LANECAST_METRICS_PORT": "0",
-                    "LANECAST_METRICS_HTTP_PORT": str(http_port),
-                    "LANECAST_METRICS_GATEWAY_URLS": f"ws://127.0.0.1:{gateway_port}/v1/ws",
-                },
-            )
+        metrics = await _enter(
+            services,
+            "metrics_svc",
+            common
+            | {
+                "LANECAST_METRICS_PORT": "0",
+                "LANECAST_METRICS_HTTP_PORT": str(http_port),
+                "LANECAST_METRICS_GATEWAY_URLS": f"ws://127.0.0.1:{gateway_port}/v1/ws",
+            },
         )
-        common |= {"LANECAST_METRICS_TARGET": metrics["address"]}
-        publisher = await services.enter_async_context(
-            service("publisher_svc", common | {"LANECAST_PUBLISHER_PORT": "0"})
+        common |= {"LANECAST_METRICS_TARGET": metrics.ready["address"]}
+        publisher = await _enter(services, "publisher_svc", common | {"LANECAST_PUBLISHER_PORT": "0"})
+        gateway = await _enter(
+            services,
+            "gateway_svc",
+            common
+            | {
+                "LANECAST_GATEWAY_PORT": str(gateway_port),
+                "LANECAST_GATEWAY_PUBLISHER_TARGETS": publisher.ready["address"],
+                "LANECAST_GATEWAY_ALLOWED_ORIGINS": f"http://127.0.0.1:{http_port}",
+            },
         )
-        await services.enter_async_context(
-            service(
-                "gateway_svc",
-                common
-                | {
-                    "LANECAST_GATEWAY_PORT": str(gateway_port),
-                    "LANECAST_GATEWAY_PUBLISHER_TARGETS": publisher["address"],
-                    "LANECAST_GATEWAY_ALLOWED_ORIGINS": f"http://127.0.0.1:{http_port}",
-                },
-            )
-        )
-        yield Stack(publisher["address"], f"127.0.0.1:{gateway_port}", f"http://127.0.0.1:{http_port}/")
+        yield Stack(publisher.ready["address"], f"http://127.0.0.1:{http_port}/", gateway)
 
 
-@asynccontextmanager
-async def service(module: str, variables: dict[str, str]) -> AsyncIterator[dict[str, Any]]:
-    """Run `python -m module`; yield its ready line."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("LANECAST_")}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, cwd=ROOT, env=environ | variables, stdout=PIPE, stderr=None
-    )
-    try:
-        assert process.stdout is not None
-        line = await process.stdout.readline()
-        assert line, f"{module} ended before it was ready; see its log above"
-        yield json.loads(line)
-        assert process.returncode is None, f"{module} has died"
-    finally:
-        code = await stop(process)
-    assert code == 0, f"{module} exited with {code} after SIGTERM"
+async def _enter(services: AsyncExitStack, module: str, variables: dict[str, str]) -> Service:
+    service = Service(module, variables)
+    services.push_async_callback(service.stop)
+    await service.start()
+    return service
 
 
-async def stop(process: Process) -> int:
+async def end(process: Process) -> int:
     """End a process with SIGTERM, or after a while with SIGKILL; return its exit code."""
     if process.returncode is None:
         process.terminate()

@@ -10,6 +10,11 @@ export function duration(ms: number): string {
   return `${(ms * 1_000).toFixed(0)} µs`;
 }
 
+/** Writes a lane's budget, which is a whole number. */
+export function budget(ms: number): string {
+  return `${ms} ms`;
+}
+
 /** Writes events per second. */
 export function rate(perSecond: number): string {
   if (perSecond === 0) return "0/s";

@@ -16,7 +16,7 @@ const KINDS: Readonly<Record<AiEvent["type"], string>> = {
   "lanecast.ai.v1.ConciergeInsight": "Concierge insight",
   "lanecast.ai.v1.BotHandoff": "Bot handoff",
   "lanecast.ai.v1.ShapExplanation": "SHAP explanation",
-  "lanecast.ai.v1.StrategyRecommendation": "Strategy recommendation",
+  "lanecast.ai.v1.StrategyRecommendation": "Recommendation",
 };
 
 export const EventCard = memo(function EventCard({ item }: { item: Item }) {
@@ -32,9 +32,7 @@ export const EventCard = memo(function EventCard({ item }: { item: Item }) {
       </header>
       <Body event={event} />
       <footer>
-        <span>
-          {event.source || "unnamed"} → {event.channel}
-        </span>
+        <span className="origin">{event.source ? `${event.source} → ${event.channel}` : event.channel}</span>
         <time dateTime={arrived.toISOString()}>{clockTime(event.createTime ?? arrived)}</time>
       </footer>
       <Journey event={event} />

@@ -1,7 +1,7 @@
 // One lane in figures: its budget and how well it is kept, the way to this browser, and where the time goes.
 
 import type { BrowserFigures } from "../feed.ts";
-import { duration, percent, rate } from "../format.ts";
+import { budget, duration, percent, rate } from "../format.ts";
 import { ALL_HOPS, disjoint, HOP_LABELS, type LaneInfo } from "../lanes.ts";
 import type { LaneFigures, Quantiles } from "../metrics.ts";
 import { PlaceBar } from "./place-bar.tsx";
@@ -41,24 +41,37 @@ export function LaneHead({ info, figures, history, browser }: Props) {
         <tbody>
           <Row name="in the service" title="From acceptance until the gateway has written it" values={figures.server} />
           <Row
-            name="to this browser"
-            title={`From the AI service's SDK to this page, ±${duration(browser?.uncertainty ?? 0)}`}
+            name="to this page"
+            title="From the AI service's SDK to this page, as far as the clocks are known"
+            bound={browser?.uncertainty}
             values={browser}
           />
         </tbody>
       </table>
-      <Sparkline points={history} budgetMs={budgetMs} label={`99th percentile of ${label} per second`} />
+      <Sparkline points={history} budgetMs={budgetMs} label={`${label}, p99`} />
+      <p className="note">p99 of the last minute, over time · dashed: the budget</p>
       <PlaceBar hops={figures.hops} label="Mean time at each place" />
       <HopTable figures={figures} />
     </header>
   );
 }
 
-function Row({ name, title, values }: { name: string; title: string; values: Omit<Quantiles, "mean"> | null }) {
+interface RowProps {
+  readonly name: string;
+  readonly title: string;
+  readonly values: Omit<Quantiles, "mean"> | null;
+  /** How far off the values may be. */
+  readonly bound?: number | undefined;
+}
+
+function Row({ name, title, values, bound }: RowProps) {
   const cell = (ms: number | undefined) => <td>{ms === undefined ? "–" : duration(ms)}</td>;
   return (
     <tr title={title}>
-      <th scope="row">{name}</th>
+      <th scope="row">
+        {name}
+        {bound !== undefined && <span className="bound"> ±{duration(bound)}</span>}
+      </th>
       {cell(values?.p50)}
       {cell(values?.p95)}
       {cell(values?.p99)}
@@ -70,7 +83,7 @@ function Budget({ server, within, budgetMs }: { server: Quantiles | null; within
   if (server === null) {
     return (
       <p className="budget" data-tone="none">
-        <strong>Budget {duration(budgetMs)}</strong> <span className="muted">no figures yet</span>
+        <strong>Budget {budget(budgetMs)}</strong> <span className="muted">no figures yet</span>
       </p>
     );
   }
@@ -78,7 +91,7 @@ function Budget({ server, within, budgetMs }: { server: Quantiles | null; within
   return (
     <p className="budget" data-tone={kept ? "good" : "bad"}>
       <strong>
-        <span aria-hidden="true">{kept ? "✓" : "✕"}</span> {kept ? "Within" : "Over"} {duration(budgetMs)}
+        <span aria-hidden="true">{kept ? "✓" : "✕"}</span> {kept ? "Within" : "Over"} {budget(budgetMs)}
       </strong>{" "}
       <span className="muted">{percent(within, within < 1 && within > 0.99 ? 2 : 0)} in budget</span>
     </p>

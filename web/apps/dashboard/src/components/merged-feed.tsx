@@ -3,7 +3,7 @@
 import { LANES, type Lane } from "@lanecast/client";
 import { useState } from "react";
 import { CARDS_PER_LANE } from "../feed.ts";
-import { duration, rate } from "../format.ts";
+import { budget, duration, rate } from "../format.ts";
 import { LANE_INFO } from "../lanes.ts";
 import type { Live } from "../live.ts";
 import { useStore } from "../store.ts";
@@ -43,7 +43,7 @@ export function MergedFeed({ live }: { live: Live }) {
               <span className="tile-figure">{browser[lane] ? duration(browser[lane].p50) : "–"}</span>
               <span className="muted">
                 {rate(browser[lane]?.perSecond ?? 0)} · {server === null ? "no figures" : over ? "✕ over" : "✓ within"}{" "}
-                {duration(budgetMs)}
+                {budget(budgetMs)}
               </span>
             </button>
           );

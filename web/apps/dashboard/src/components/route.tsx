@@ -31,7 +31,7 @@ export function Route({ live }: { live: Live }) {
           From AI service to this page in <strong>{sum > 0 ? duration(sum) : "…"}</strong>
         </h2>
         <p>
-          mean of the last minute · <span data-testid="total">{total.toLocaleString("en")}</span> events shown since you
+          mean of the last minute · <span data-testid="total">{total.toLocaleString("en")}</span> events since you
           opened the page
         </p>
       </div>

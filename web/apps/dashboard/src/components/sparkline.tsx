@@ -1,4 +1,4 @@
-// A lane's 99th percentile over the last minute and a half, against its budget. Logarithmic, since a bad second is ten
+// A lane's 99th percentile as it went over the last minute and a half, against its budget. Logarithmic, since a bad second is ten
 // times a good one.
 
 import { duration } from "../format.ts";

@@ -50,7 +50,7 @@ export function TopBar({ live }: { live: Live }) {
         </span>
         {clock && (
           <span className="pill quiet" title="How far this browser's clock may be from the gateway's">
-            clock ±{duration(clock.uncertaintyMs)}
+            <span className="wide">clock</span> ±{duration(clock.uncertaintyMs)}
           </span>
         )}
         <PauseButton live={live} />

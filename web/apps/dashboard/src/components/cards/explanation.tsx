@@ -57,7 +57,7 @@ export function Explanation({ data }: { data: Data }) {
       </p>
       <p className="muted">
         mean {amount(base, unit)} → this one {amount(prediction, unit)}
-        {data.observed !== undefined && ` · in truth ${amount(number(data.observed), unit)}`}
+        {data.observed !== undefined && ` · observed ${amount(number(data.observed), unit)}`}
       </p>
       <ol className="waterfall">
         {steps.map((step) => (
