@@ -12,7 +12,7 @@ import logging
 from itertools import count
 
 from gateway_svc.core.hub import Hub
-from gateway_svc.core.items import EventItem, GapItem
+from gateway_svc.core.items import GapItem, split
 from gateway_svc.core.meter import Meter
 from gateway_svc.core.ports import Page, PageRequest
 from gateway_svc.core.types import TypeBook
@@ -147,10 +147,9 @@ class Upstream:
             hub.page(request, self._page(response))
 
     def _page(self, response: ReadEventsResponse) -> Page:
-        batch = response.batch
-        events = EventItem(batch, batch.SerializeToString(), self._types) if batch.events else None
         gaps = [GapItem.of(gap) for gap in response.gaps]
-        return Page(batch.epoch, gaps, events, response.covered_through, response.more)
+        events = split(response.batch, self._types)
+        return Page(response.batch.epoch, gaps, events, response.covered_through, response.more)
 
 
 def _page_message(request: PageRequest) -> ReadEventsRequest:

@@ -28,7 +28,7 @@ from lanecast.v1.publisher_pb2 import START_EARLIEST, START_LAST_N
 LINGER_SECONDS = 5.0
 """How long a channel that nobody wants any more stays on the stream: pages are reloaded."""
 
-PAGE_EVENTS = 128
+PAGE_EVENTS = 64
 """Most events asked for in a page; JSON clients get smaller ones, since encoding them takes the loop."""
 
 PAGE_EVENTS_JSON = 32
@@ -304,7 +304,7 @@ class Hub:
             return Position(page.gaps[-1].epoch, page.gaps[-1].last)
         elif reader.lane not in wanted.positions:
             reader.epoch = page.epoch
-            reader.cursor = page.events.prev if page.events is not None else page.covered_through
+            reader.cursor = page.events[0].prev if page.events else page.covered_through
         reader.seen = reader.cursor
         return Position(reader.epoch, reader.cursor)
 
@@ -361,10 +361,10 @@ class Hub:
 
     def _join_or_read(self, reader: Reader) -> None:
         feed = reader.feed
-        if feed.covers(reader.epoch, reader.cursor):
-            self._join(reader)
-        elif not reader.session.outbox.clear:
+        if not reader.session.outbox.clear:
             self._spool(reader)
+        elif feed.covers(reader.epoch, reader.cursor):
+            self._join(reader)
         else:
             self._read(reader, reader.cursor, 0)
 
@@ -377,13 +377,15 @@ class Hub:
         self._publisher.read(reader.request)
 
     def _take_page(self, reader: Reader, request: PageRequest, page: Page) -> None:
-        for gap in page.gaps:
-            if not self._deliver(reader, gap):
+        """Deliver a page while the client keeps up; what it does not take is read again once it has room."""
+        outbox = reader.session.outbox
+        for item in (*page.gaps, *page.events):
+            if not outbox.clear:
+                self._spool(reader)
                 return
-            reader.epoch = gap.epoch
-        events = page.events
-        if events is not None and not self._deliver_above(reader, events):
-            return
+            if not (self._deliver(reader, item) if isinstance(item, GapItem) else self._deliver_above(reader, item)):
+                return
+            reader.epoch = item.epoch
         reader.epoch = page.epoch or reader.epoch
         reader.cursor = max(reader.cursor, self._covered(reader.feed, request, page))
         self._after_page(reader, page)
@@ -396,10 +398,10 @@ class Hub:
 
     def _after_page(self, reader: Reader, page: Page) -> None:
         feed = reader.feed
-        if reader.cursor >= feed.floor and not page.more and (reader.epoch == feed.epoch):
-            self._join(reader)
-        elif page.more or not reader.session.outbox.clear:
+        if page.more or not reader.session.outbox.clear:
             self._join_or_read(reader)
+        elif reader.cursor >= feed.floor and reader.epoch == feed.epoch:
+            self._join(reader)
         else:
             # The log has no more and yet does not reach the live stream, as while one of the two reconnects.
             self._stalled[reader] = None

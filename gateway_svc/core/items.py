@@ -73,6 +73,10 @@ class Item:
         raise NotImplementedError
 
 
+FRAME_BYTES = 64 * 1024
+"""Most bytes of events in a frame made from a page of the log; a larger event goes alone."""
+
+
 class EventItem(Item):
     """A batch of events. `raw` are the bytes it came as; they are passed on, never encoded again."""
 
@@ -179,6 +183,24 @@ class AdvanceItem(Item):
 def shed(first: Item, before: int, last: Item, missing: int) -> GapItem:
     """Return the gap that names what was dropped from a full outbox, from cursor `before` through `last`."""
     return GapItem(first.channel, first.lane, last.epoch, before, last.last, GAP_REASON_SHED, missing)
+
+
+def split(page: EventBatch, encoder: JsonEncoder) -> list[EventItem]:
+    """Return the events of a page as items that are small enough for a frame."""
+    items: list[EventItem] = []
+    batch = EventBatch()
+    size = FRAME_BYTES
+    for event in page.events:
+        size += event.ByteSize()
+        if size > FRAME_BYTES:
+            if batch.events:
+                items.append(EventItem(batch, batch.SerializeToString(), encoder))
+            size = event.ByteSize()
+            batch = EventBatch(channel=page.channel, lane=page.lane, epoch=page.epoch, replayed=True)
+        batch.events.append(event)
+    if batch.events:
+        items.append(EventItem(batch, batch.SerializeToString(), encoder))
+    return items
 
 
 def mergeable(item: Item, following: Item) -> bool:

@@ -73,7 +73,8 @@ class Page:
 
     epoch: str
     gaps: Sequence[GapItem]
-    events: EventItem | None
+    events: Sequence[EventItem]
+    """In order; each small enough for a frame."""
     covered_through: int
     more: bool
 

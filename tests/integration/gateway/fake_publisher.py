@@ -1,5 +1,7 @@
 """A publisher for tests: real gRPC, a log in memory, and faults on demand."""
 
+# ruff: noqa: N802 - methods are named as in the contract
+
 from __future__ import annotations
 
 import asyncio

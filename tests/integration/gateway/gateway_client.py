@@ -126,10 +126,12 @@ class JsonClient:
 @asynccontextmanager
 async def running_gateway(data_dir: Path, targets: Sequence[str], **options: Any) -> AsyncIterator[Running]:
     options.setdefault("drain_seconds", 0.2)
+    wait = options.pop("wait", True)
     gateway = Gateway(GatewayConfig(port=0, data_dir=data_dir, publisher_targets=tuple(targets), **options))
     facts = await gateway.start()
     try:
-        await gateway.upstream.wait_connected() if options.pop("wait", True) else None
+        if wait:
+            await gateway.upstream.wait_connected()
         yield Running(gateway, facts["address"], data_dir)
     finally:
         await gateway.drain()

@@ -159,4 +159,4 @@ def item(events: list[Event], channel: str = "c", lane: Priority = Priority.HIGH
 
 
 def page(events: list[Event], covered: int, lane: Priority, *, more: bool = False, channel: str = "c") -> Page:
-    return Page(EPOCH, [], item(events, channel, lane, live=False) if events else None, covered, more)
+    return Page(EPOCH, [], [item([each], channel, lane, live=False) for each in events], covered, more)
