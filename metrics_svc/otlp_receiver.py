@@ -116,23 +116,33 @@ def _read_histogram(metric: metrics_pb2.Metric, point: metrics_pb2.ExponentialHi
         raise _UnreadableError(f"the histogram {_USE_DELTA}")
     if metric.unit not in {"s", ""}:
         raise _UnreadableError(f"the unit is {metric.unit[:20]!r}: record seconds")
-    positive, negative = point.positive.bucket_counts, point.negative.bucket_counts
-    if len(positive) > MAX_BUCKETS or len(negative) > MAX_BUCKETS:
+    buckets, count, zeros = point.positive, point.count, point.zero_count
+    positive, negatives = buckets.bucket_counts, _negatives(point)
+    if len(positive) > MAX_BUCKETS:
         raise _UnreadableError(f"the histogram has more than {MAX_BUCKETS} buckets")
-    negatives = sum(negative)
-    if point.count > MAX_COUNT or sum(positive) + point.zero_count + negatives != point.count:
+    counts = list(positive)
+    if count > MAX_COUNT or sum(counts) + zeros + negatives != count:
         raise _UnreadableError("the count is not the sum of the buckets")
     value = from_exponential(
         point.scale,
-        point.positive.offset,
-        positive,
-        zeros=point.zero_count,
+        buckets.offset,
+        counts,
+        zeros=zeros,
         negatives=negatives,
         sum_seconds=_finite(point.sum) if point.HasField("sum") and not negatives else None,
         minimum_seconds=_finite(point.min) if point.HasField("min") and not negatives else None,
         maximum_seconds=_finite(point.max) if point.HasField("max") else None,
     )
     return Point(_key(metric, point), Kind.HISTOGRAM, point.start_time_unix_nano, point.time_unix_nano, value)
+
+
+def _negatives(point: metrics_pb2.ExponentialHistogramDataPoint) -> int:
+    if not point.HasField("negative"):
+        return 0
+    counts = point.negative.bucket_counts
+    if len(counts) > MAX_BUCKETS:
+        raise _UnreadableError(f"the histogram has more than {MAX_BUCKETS} buckets")
+    return sum(counts)
 
 
 def _read_sum(metric: metrics_pb2.Metric, point: metrics_pb2.NumberDataPoint) -> Point:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lanecast.core.sketch import BUCKETS, MIN_INDEX, SCALE, Sketch
@@ -53,34 +53,39 @@ class PackedSketch:
         for index, count in zip(part.indexes, part.counts, strict=True):
             buckets[index] = max(0, buckets.get(index, 0) - count)
         sum_ns, skewed = max(0, self.sum_ns - part.sum_ns), max(0, self.skewed - part.skewed)
-        return _pack(buckets, sum_ns, self.minimum_ns, self.maximum_ns, skewed)
+        indexes = sorted(index for index, count in buckets.items() if count)
+        counts = [buckets[index] for index in indexes]
+        return _packed(indexes, counts, sum_ns, self.minimum_ns, self.maximum_ns, skewed)
 
 
 def merge(parts: Iterable[PackedSketch]) -> PackedSketch:
     """Return the histogram of everything that `parts` have counted. Exact."""
-    buckets: dict[int, int] = {}
-    sum_ns, maximum, skewed = 0, 0, 0
-    minimum: int | None = None
-    for part in parts:
+    first, *others = parts
+    buckets = dict(zip(first.indexes, first.counts, strict=True))
+    get = buckets.get
+    sum_ns, minimum, maximum, skewed = first.sum_ns, first.minimum_ns, first.maximum_ns, first.skewed
+    for part in others:
         for index, count in zip(part.indexes, part.counts, strict=True):
-            buckets[index] = buckets.get(index, 0) + count
+            buckets[index] = get(index, 0) + count
         sum_ns += part.sum_ns
         skewed += part.skewed
         maximum = max(maximum, part.maximum_ns)
         minimum = _smaller(minimum, part.minimum_ns)
-    return _pack(buckets, sum_ns, minimum, maximum, skewed)
+    indexes = sorted(buckets)
+    return _packed(indexes, [buckets[index] for index in indexes], sum_ns, minimum, maximum, skewed)
 
 
 def pack(sketch: Sketch) -> PackedSketch:
     """Return the packed form of a sketch."""
-    buckets = {index: count for index, count in enumerate(sketch.counts) if count}
-    return _pack(buckets, sketch.sum_ns, sketch.minimum_ns, sketch.maximum_ns, sketch.skewed)
+    indexes = [index for index, count in enumerate(sketch.counts) if count]
+    counts = list(filter(None, sketch.counts))
+    return _packed(indexes, counts, sketch.sum_ns, sketch.minimum_ns, sketch.maximum_ns, sketch.skewed)
 
 
 def from_exponential(
     scale: int,
     offset: int,
-    bucket_counts: Iterable[int],
+    bucket_counts: Sequence[int],
     *,
     zeros: int = 0,
     negatives: int = 0,
@@ -100,32 +105,40 @@ def from_exponential(
         raise ValueError(
             f"the histogram has scale {scale}, whose buckets are wider than ours: export scale {COARSEST_SCALE} or more"
         )
-    shift = scale - SCALE
+    indexes, counts = _in_our_layout(scale - SCALE, offset, bucket_counts, zeros)
+    if not indexes:
+        return _packed([], [], 0, None, 0, negatives)
+    minimum = _upper_ns(indexes[0] - 1) if minimum_seconds is None else max(1, round(minimum_seconds * 1e9))
+    maximum = _upper_ns(indexes[-1]) if maximum_seconds is None else max(1, round(maximum_seconds * 1e9))
+    if sum_seconds is None:
+        total = sum(_upper_ns(index) * count for index, count in zip(indexes, counts, strict=True))
+    else:
+        total = max(0, round(sum_seconds * 1e9))
+    return _packed(indexes, counts, total, minimum, maximum, negatives)
+
+
+def _in_our_layout(shift: int, offset: int, bucket_counts: Sequence[int], zeros: int) -> tuple[list[int], list[int]]:
+    first = offset - MIN_INDEX
+    if not shift and not zeros and first >= 0 and first + len(bucket_counts) <= BUCKETS:
+        # What Lanecast itself sends: nothing to scale, nothing to move.
+        return [index for index, count in enumerate(bucket_counts, first) if count], list(filter(None, bucket_counts))
     buckets: dict[int, int] = {0: zeros} if zeros else {}
     for index, count in enumerate(bucket_counts, offset):
         if count:
             ours = min(max((index >> shift) - MIN_INDEX, 0), BUCKETS - 1)
             buckets[ours] = buckets.get(ours, 0) + count
-    if not buckets:
-        return _pack(buckets, 0, None, 0, negatives)
-    low, high = _upper_ns(min(buckets) - 1), _upper_ns(max(buckets))
-    minimum = low if minimum_seconds is None else max(1, round(minimum_seconds * 1e9))
-    maximum = high if maximum_seconds is None else max(1, round(maximum_seconds * 1e9))
-    if sum_seconds is None:
-        total = sum(_upper_ns(index) * count for index, count in buckets.items())
-    else:
-        total = max(0, round(sum_seconds * 1e9))
-    return _pack(buckets, total, minimum, maximum, negatives)
+    indexes = sorted(buckets)
+    return indexes, [buckets[index] for index in indexes]
 
 
-def _pack(
-    buckets: Mapping[int, int], sum_ns: int, minimum_ns: int | None, maximum_ns: int, skewed: int
+def _packed(
+    indexes: list[int], counts: list[int], sum_ns: int, minimum_ns: int | None, maximum_ns: int, skewed: int
 ) -> PackedSketch:
-    indexes = sorted(index for index, count in buckets.items() if count)
-    counts = [buckets[index] for index in indexes]
-    wide = any(count > 0xFFFF_FFFF for count in counts)
-    packed = array("Q" if wide else "I", counts)
-    return PackedSketch(array("H", indexes), packed, sum(counts), sum_ns, minimum_ns, maximum_ns, skewed)
+    try:
+        narrow = array("I", counts)
+    except OverflowError:
+        narrow = array("Q", counts)
+    return PackedSketch(array("H", indexes), narrow, sum(counts), sum_ns, minimum_ns, maximum_ns, skewed)
 
 
 def _upper_ns(index: int) -> int:

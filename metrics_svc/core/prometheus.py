@@ -7,33 +7,19 @@ Owns the names and the form (https://prometheus.io/docs/instrumenting/exposition
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from math import ceil, log2
+from itertools import accumulate
 
 from lanecast.core.instruments import UNITS
-from lanecast.core.sketch import BUCKETS, MIN_INDEX, SCALE, Sketch
 from metrics_svc.core.catalogue import METRICS, Kind
 from metrics_svc.core.series import Series
 from metrics_svc.core.telemetry import NANOS, Telemetry
+from metrics_svc.core.totals import BOUNDS, HistogramTotal
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 GAUGE_SECONDS = 10
 """A gauge that was not reported for this long is left out."""
 
-BOUNDS = (
-    0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
-    1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0,
-)  # fmt: skip
-"""Upper limits of the classic buckets in seconds; the lanes' budgets are among them."""
-
 _SUFFIX = {"s": "_seconds", "By": "_bytes"}
-
-
-def _last_index(limit: float) -> int:
-    # The bucket that holds the limit counts as below it, as in `Sketch.share_within`.
-    return min(BUCKETS - 1, ceil(log2(limit) * (1 << SCALE)) - 1 - MIN_INDEX)
-
-
-_LAST = tuple(_last_index(bound) for bound in BOUNDS)
 
 
 def render(telemetry: Telemetry, now_ns: int) -> str:
@@ -64,22 +50,18 @@ def _metric(name: str, series: list[Series]) -> Iterator[str]:
         labels = list(one.key.attributes)
         if one.kind is Kind.GAUGE:
             labels.append(("process", one.process))
-        if one.sketch is not None:
-            yield from _histogram(title, labels, one.sketch)
+        if isinstance(one.total, HistogramTotal):
+            yield from _histogram(title, labels, one.total)
         else:
             yield f"{title}{_labels(labels)} {_value(one.total)}"
 
 
-def _histogram(title: str, labels: list[tuple[str, str]], sketch: Sketch) -> Iterator[str]:
-    below, position = 0, 0
-    for bound, last in zip(BOUNDS, _LAST, strict=True):
-        below += sum(sketch.counts[position : last + 1])
-        position = last + 1
+def _histogram(title: str, labels: list[tuple[str, str]], total: HistogramTotal) -> Iterator[str]:
+    for bound, below in zip(BOUNDS, accumulate(total.buckets), strict=False):  # the last bucket is `+Inf`
         yield f"{title}_bucket{_labels([*labels, ('le', _value(bound))])} {below}"
-    count = sketch.count
-    yield f"{title}_bucket{_labels([*labels, ('le', '+Inf')])} {count}"
-    yield f"{title}_sum{_labels(labels)} {_value(sketch.sum_ns / 1e9)}"
-    yield f"{title}_count{_labels(labels)} {count}"
+    yield f"{title}_bucket{_labels([*labels, ('le', '+Inf')])} {total.count}"
+    yield f"{title}_sum{_labels(labels)} {_value(total.sum_ns / 1e9)}"
+    yield f"{title}_count{_labels(labels)} {total.count}"
 
 
 def _own(telemetry: Telemetry) -> Iterator[str]:

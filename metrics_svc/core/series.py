@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lanecast.core.instruments import Key
-from lanecast.core.sketch import Sketch
 from metrics_svc.core.catalogue import OTHER, Kind
 from metrics_svc.core.packed import PackedSketch
+from metrics_svc.core.totals import HistogramTotal
 
 Value = PackedSketch | int | float
 """A value of a histogram, counter or gauge."""
@@ -20,7 +20,7 @@ Value = PackedSketch | int | float
 class Series:
     """One time series. Compared by identity: windows use it as a key."""
 
-    __slots__ = ("attributes", "key", "kind", "last_second", "process", "sketch", "total")
+    __slots__ = ("attributes", "key", "kind", "last_second", "process", "total")
 
     def __init__(self, key: Key, kind: Kind, process: str) -> None:
         self.key = key
@@ -30,20 +30,26 @@ class Series:
         """Who reports it. Empty for histograms and counters, which add up over processes."""
         self.last_second = 0
         """Unix second of the last report."""
-        self.total: float = 0
-        """Sum of a counter since the service started; last value of a gauge."""
-        self.sketch = Sketch() if kind is Kind.HISTOGRAM else None
-        """Everything a histogram has counted since the service started."""
+        self.total: HistogramTotal | float = HistogramTotal() if kind is Kind.HISTOGRAM else 0
+        """Everything counted since the service started; of a gauge the last value."""
 
     def count(self, value: Value) -> None:
         """Add a value to the total."""
-        if isinstance(value, PackedSketch):
-            assert self.sketch is not None
-            value.add_to(self.sketch)
-        elif self.kind is Kind.COUNTER:
-            self.total += value
+        if isinstance(self.total, HistogramTotal):
+            assert isinstance(value, PackedSketch)
+            self.total.add(value)
         else:
-            self.total = value
+            assert not isinstance(value, PackedSketch)
+            self.total = value if self.kind is Kind.GAUGE else self.total + value
+
+    def take_back(self, value: Value) -> None:
+        """Undo `count` of a histogram or counter."""
+        if isinstance(self.total, HistogramTotal):
+            assert isinstance(value, PackedSketch)
+            self.total.add(value, -1)
+        else:
+            assert not isinstance(value, PackedSketch)
+            self.total -= value
 
 
 class SeriesTable:

@@ -171,11 +171,7 @@ class Telemetry:
     def _take_back(self, series: Series, point: Point) -> None:
         for second, part in _parts(point):
             self._windows.take_back(series, second, part)
-        if isinstance(point.value, PackedSketch):
-            if series.sketch is not None:
-                _subtract(series, point.value)
-        else:
-            series.total -= point.value
+        series.take_back(point.value)
 
     def _meet(self, process: Process, now_ns: int) -> None:
         self._processes.pop(process, None)
@@ -202,14 +198,6 @@ class Telemetry:
 
 def _repeats(before: Point, point: Point) -> bool:
     return point.kind is not Kind.GAUGE and point.start_ns != 0 and point.start_ns == before.start_ns
-
-
-def _subtract(series: Series, part: PackedSketch) -> None:
-    assert series.sketch is not None
-    for index, count in zip(part.indexes, part.counts, strict=True):
-        series.sketch.counts[index] -= count
-    series.sketch.sum_ns -= part.sum_ns
-    series.sketch.skewed -= part.skewed
 
 
 def _parts(point: Point) -> Iterator[tuple[int, Value]]:

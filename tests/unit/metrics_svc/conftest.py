@@ -58,3 +58,9 @@ def bench() -> Bench:
 @pytest.fixture
 def small_bench() -> Bench:
     return Bench(max_series=8)
+
+
+@pytest.fixture(scope="session")
+def new_bench() -> type[Bench]:
+    """For hypothesis, whose examples must not share one."""
+    return Bench

@@ -123,13 +123,11 @@ def test_few_deliveries_are_not_enough_for_the_best_grade(bench: Any) -> None:
 shares = st.fixed_dictionaries({lane: st.sampled_from([0.0, 0.5, 0.9, 0.992, 0.997, 1.0]) for lane in LANES})
 
 
-@given(shares, st.frozensets(st.sampled_from(LANES), min_size=1))
+@given(good=shares, silent=st.frozensets(st.sampled_from(LANES), min_size=1))
 def test_missing_deliveries_never_raise_the_grade_or_the_score(
-    good: dict[Priority, float], silent: frozenset[Priority]
+    new_bench: Any, good: dict[Priority, float], silent: frozenset[Priority]
 ) -> None:
-    from conftest import Bench  # type: ignore[import-not-found]
-
-    whole, partial = Bench(), Bench()
+    whole, partial = new_bench(), new_bench()
     traffic(whole, good)
     traffic(partial, good, silent=silent)
     full, less = status(whole), status(partial)
