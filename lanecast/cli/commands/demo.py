@@ -72,7 +72,7 @@ def command(
     request = SystemRequest(data_dir, host, ports, gateways, ready_file, log_level or "", config, as_json)
 
     def examples(settings: SystemSettings) -> list[Launch]:
-        return plan_examples(scripts, settings.urls()["publisher"], os.getpid(), start_stage=1)
+        return plan_examples(scripts, settings.urls()["publisher"], os.getpid())
 
     return run_system(request, examples)
 

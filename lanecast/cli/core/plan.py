@@ -95,19 +95,21 @@ def address(host: str, port: int) -> str:
 
 
 def plan_system(settings: SystemSettings) -> list[Launch]:
-    """Return publisher, gateways and metrics. Gateways are stopped first, then the publisher, then metrics."""
+    """Return publisher, gateways and metrics.
+
+    Gateways are started last, when there is a publisher to connect to, and stopped first, then the publisher, and
+    metrics when nobody is left to report to it.
+    """
     gateways = [_gateway(settings, number) for number in range(1, settings.gateways + 1)]
     return [_publisher(settings), *gateways, _metrics(settings)]
 
 
-def plan_examples(
-    scripts: Mapping[str, Path], target: str, supervisor_pid: int, *, start_stage: int = 0
-) -> list[Launch]:
-    """Return the example AI services, which are stopped before everything else."""
+def plan_examples(scripts: Mapping[str, Path], target: str, supervisor_pid: int) -> list[Launch]:
+    """Return the example AI services, which are started after the services and stopped before them."""
     leash = ("-m", "lanecast.cli.supervise.leash", str(supervisor_pid))
     return [
         Launch(
-            ChildSpec(name, start_stage=start_stage, settle_seconds=3.0, ends_by_itself=True),
+            ChildSpec(name, start_stage=2, settle_seconds=3.0, ends_by_itself=True),
             EXAMPLE,
             (*leash, str(script), "--target", target),
         )
@@ -149,7 +151,7 @@ def _gateway(settings: SystemSettings, number: int) -> Launch:
         GATEWAY_PUBLISHER_TARGETS: settings.urls()["publisher"],
         GATEWAY_ALLOWED_ORIGINS: ",".join(_origins(settings)),
     }
-    return Launch(ChildSpec(name, stop_stage=1), "gateway", ("-P", "-m", "gateway_svc"), environ)
+    return Launch(ChildSpec(name, start_stage=1, stop_stage=1), "gateway", ("-P", "-m", "gateway_svc"), environ)
 
 
 def _metrics(settings: SystemSettings) -> Launch:

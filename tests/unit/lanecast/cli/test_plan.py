@@ -29,6 +29,12 @@ def test_gateways_stop_before_the_publisher_and_metrics_last() -> None:
     assert [launch.service for launch in order] == ["gateway", "gateway", "publisher", "metrics"]
 
 
+def test_gateways_start_when_there_is_a_publisher() -> None:
+    stages = {name: launch.spec.start_stage for name, launch in by_name(settings()).items()}
+
+    assert stages["publisher"] < stages["gateway-1"]
+
+
 def test_several_gateways_share_one_port_under_names_of_their_own() -> None:
     launches = by_name(settings(gateways=3, gateway_port=9001))
     gateways = [launches[f"gateway-{number}"].environ for number in (1, 2, 3)]
@@ -82,8 +88,8 @@ def test_log_level_and_file_are_passed_on_where_given() -> None:
 
 
 def test_examples_stop_before_the_services() -> None:
-    (concierge,) = plan_examples({"concierge": Path("/x/main.py")}, "127.0.0.1:1", 7, start_stage=1)
+    (concierge,) = plan_examples({"concierge": Path("/x/main.py")}, "127.0.0.1:1", 7)
 
     assert concierge.spec.stop_stage < min(launch.spec.stop_stage for launch in plan_system(settings()))
-    assert concierge.spec.start_stage == 1
+    assert concierge.spec.start_stage > max(launch.spec.start_stage for launch in plan_system(settings()))
     assert concierge.arguments[-4:] == ("7", "/x/main.py", "--target", "127.0.0.1:1")

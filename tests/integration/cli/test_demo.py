@@ -1,0 +1,73 @@
+"""`lanecast demo` with the real examples."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from pathlib import Path
+
+import pytest
+
+from lanecast.cli.commands import demo
+from lanecast.core import exit_codes
+from lanecast.errors import ConfigError
+
+from .conftest import Command, Start
+from .test_up import ANY_PORTS
+
+
+def test_the_system_and_an_example_in_one_and_nothing_is_left_behind(
+    lanecast: Command, background: Start, tmp_path: Path
+) -> None:
+    system = background(
+        "lanecast.cli", "demo", "--up", "--only", "strategy", "--json", "--data-dir", "data",
+        "--ready-file", "up.json", *ANY_PORTS,
+    )  # fmt: skip
+    target = system.until(event="up")["urls"]["publisher"]
+
+    tail = lanecast("tail", "strategy:recommendations", "--last", "1", "--count", "1", "--json", "--target", target)
+
+    assert tail.lines[0]["type"] == "lanecast.ai.v1.StrategyRecommendation"
+    assert tail.lines[0]["lane"] == "LOW"
+    assert system.stop() == exit_codes.OK, system.errors.read_text()
+
+
+def test_an_example_ends_with_its_supervisor_however_that_ends(
+    lanecast: Command, background: Start, publisher: str
+) -> None:
+    examples = background("lanecast.cli", "demo", "--only", "strategy", "--json", "--target", publisher)
+    channel = ("strategy:recommendations", "--last", "1", "--count", "1", "--json", "--target", publisher)
+    assert lanecast("tail", *channel).code == exit_codes.OK
+    (child,) = Path(f"/proc/{examples.process.pid}/task/{examples.process.pid}/children").read_text().split()
+    watch = os.pidfd_open(int(child))
+
+    examples.process.send_signal(signal.SIGKILL)
+
+    try:
+        assert select.select([watch], [], [], 30)[0], "the example outlived its supervisor"
+    finally:
+        os.close(watch)
+
+
+def test_nobody_to_publish_to_ends_with_three(lanecast: Command) -> None:
+    result = lanecast("demo", "--target", "127.0.0.1:1")
+
+    assert result.code == exit_codes.UNAVAILABLE
+    assert "lanecast up" in result.err
+
+
+def test_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "NEEDED", ("json", "no_such_library"))
+
+    with pytest.raises(ConfigError, match=r"need no_such_library: .*`pip install 'lanecast\[examples\]'"):
+        demo.check_extra()
+
+
+def test_all_examples_are_found_in_a_checkout() -> None:
+    assert list(demo.find_examples(demo.NAMES)) == ["concierge", "bots", "analytics", "strategy"]
+
+
+def test_an_installation_without_examples_says_so() -> None:
+    with pytest.raises(ConfigError, match="not part of this installation"):
+        demo.find_examples(("no-such-example",))
