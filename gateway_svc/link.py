@@ -296,35 +296,29 @@ class Link:
 
     async def _dispatch(self, stream: _Stream, batches: Sequence[bytes], receive_ns: int, slice_ns: int) -> None:
         hub, types = self._hub, self._types
-        now_ns = time.time_ns
-        written: list[tuple[EventItem, int, int]] = []
-        received: list[EventItem] = []
-        turn_ends = time.monotonic_ns() + slice_ns
+        now_ns, clock = time.time_ns, time.monotonic_ns
+        done: list[tuple[EventItem, list[tuple[int, int]]]] = []
+        turn_ends = clock() + slice_ns
         for raw in batches:
-            batch = EventBatch.FromString(raw)
-            item = EventItem(batch, raw, types, receive_ns, now_ns())
+            item = EventItem(EventBatch.FromString(raw), raw, types, receive_ns, now_ns())
+            stream.used(item.lane, len(raw))
             accepted = hub.accept(item)
-            if accepted is not None:
-                new, readers = accepted
-                assert isinstance(new, EventItem)
-                received.append(new)
-                for index in range(0, len(readers), SOCKETS_PER_STAMP):
-                    sent = hub.distribute(new, readers[index : index + SOCKETS_PER_STAMP])
-                    if sent:
-                        written.append((new, sent, now_ns()))
-                    if slice_ns and time.monotonic_ns() > turn_ends:
-                        await asyncio.sleep(0)
-                        turn_ends = time.monotonic_ns() + slice_ns
-            stream.used(Priority(batch.lane), len(raw))
-        self._measure(received, written)
-
-    def _measure(self, received: Sequence[EventItem], written: Sequence[tuple[EventItem, int, int]]) -> None:
-        meter = self._meter
-        for item in received:
-            if not item.batch.replayed:
-                meter.received(item)
-        for item, sockets, end_ns in written:
-            meter.written(item, sockets, end_ns)
+            if accepted is None:
+                continue
+            new, readers = accepted
+            written: list[tuple[int, int]] = []
+            for index in range(0, len(readers), SOCKETS_PER_STAMP):
+                sent = hub.distribute(new, readers[index : index + SOCKETS_PER_STAMP])
+                if sent:
+                    written.append((sent, now_ns()))
+                if slice_ns and clock() > turn_ends:
+                    await asyncio.sleep(0)
+                    turn_ends = clock() + slice_ns
+            assert isinstance(new, EventItem)
+            done.append((new, written))
+        # Only now: measuring must not delay the batches behind.
+        for new, written in done:
+            self._meter.dispatched(new, written)
 
     async def _learn_types(self, version: str) -> None:
         if version and version == self._types.version:

@@ -6,6 +6,8 @@ delivery. Called by the upstream shell after the frames have left, so that measu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gateway_svc.core.items import EventItem, Item
 from gateway_svc.core.outbox import Entry, Totals
 from gateway_svc.core.types import TypeBook
@@ -19,6 +21,7 @@ from lanecast.core.instruments import (
 )  # fmt: skip
 from lanecast.core.priority import LANES, Priority
 from lanecast.core.sketch import Sketch
+from lanecast.v1.event_pb2 import Event
 from lanecast.v1.gateway_pb2 import Receipt
 
 _MAX_CLIENT_MICROS = 60_000_000
@@ -67,43 +70,56 @@ class Meter:
         self._totals = totals
         instruments.gauge(CONNECTION_BUFFERED, self._buffered)
 
-    def received(self, item: EventItem) -> None:
-        """Count the hops up to the frame, once for the batch."""
+    def dispatched(self, item: EventItem, written: Sequence[tuple[int, int]]) -> None:
+        """Count a batch from the stream: its hops once, and each write as the number of sockets and when it ended."""
         lane = self._lanes[item.lane]
-        flush = item.batch.flush_time_unix_nano
-        for event in item.batch.events:
-            created, sent = event.create_time_unix_nano, event.send_time_unix_nano
-            accepted, stored = event.accept_time_unix_nano, event.store_time_unix_nano
-            if sent:
-                if created:
-                    lane.sdk_queue.record_ns(sent - created)
-                lane.ingest.record_ns(accepted - sent)
-            if stored:
-                lane.log.record_ns(stored - accepted)
-                lane.lane_wait.record_ns(flush - stored)
-        if flush:
-            lane.transit.record_ns(item.receive_ns - flush, item.count)
-        lane.edge_wait.record_ns(item.send_ns - item.receive_ns, item.count)
-
-    def written(self, item: EventItem, sockets: int, end_ns: int) -> None:
-        """Count a batch whose last byte the kernels of so many sockets have taken by `end_ns`."""
-        lane = self._lanes[item.lane]
+        batch = item.batch
+        sockets = sum(number for number, _ in written)
         lane.delivered.value += item.count * sockets
+        if batch.replayed:
+            return
+        flush = batch.flush_time_unix_nano
+        for event in batch.events:
+            accepted = event.accept_time_unix_nano
+            self._before_flush(lane, event, accepted, flush)
+            if written:
+                server, typed = lane.server, self._sketch("server", item.lane, event.data.type_url)
+                for number, end_ns in written:
+                    server.record_ns(end_ns - accepted, number)
+                    typed.record_ns(end_ns - accepted, number)
+        lane.transit.record_ns(item.receive_ns - flush, item.count)
+        lane.edge_wait.record_ns(item.send_ns - item.receive_ns, item.count)
+        for number, end_ns in written:
+            lane.socket_write.record_ns(end_ns - item.send_ns, item.count * number)
+
+    def _before_flush(self, lane: _Lane, event: Event, accepted: int, flush: int) -> None:
+        sent, stored = event.send_time_unix_nano, event.store_time_unix_nano
+        if sent:
+            created = event.create_time_unix_nano
+            if created:
+                lane.sdk_queue.record_ns(sent - created)
+            lane.ingest.record_ns(accepted - sent)
+        if stored:
+            lane.log.record_ns(stored - accepted)
+            lane.lane_wait.record_ns(flush - stored)
+
+    def _flushed(self, item: EventItem, end_ns: int) -> None:
+        lane = self._lanes[item.lane]
+        lane.delivered.value += item.count
         if item.batch.replayed:
             return
-        lane.socket_write.record_ns(end_ns - item.send_ns, item.count * sockets)
-        server = lane.server
+        lane.socket_write.record_ns(end_ns - item.send_ns, item.count)
         for event in item.batch.events:
             duration = end_ns - event.accept_time_unix_nano
-            server.record_ns(duration, sockets)
-            self._sketch("server", item.lane, event.data.type_url).record_ns(duration, sockets)
+            lane.server.record_ns(duration)
+            self._sketch("server", item.lane, event.data.type_url).record_ns(duration)
 
     def flushed(self, entries: list[Entry], end_ns: int) -> None:
         """Count what has left an outbox."""
         for entry in entries:
             item = entry.item
             if isinstance(item, EventItem):
-                self.written(item, 1, end_ns)
+                self._flushed(item, end_ns)
 
     def sent(self, item: Item) -> None:
         """Count an item that one reader alone got: a page of the log, or what was left of a batch."""
