@@ -74,13 +74,15 @@ export type PlaceId = (typeof PLACES)[number]["id"];
 export type HopTimes = Readonly<Partial<Record<AnyHop, number>>>;
 
 /**
- * The hops without overlap: the last mile is measured from the stamp before the write to the socket, so what the gateway
- * says of that write is taken out of it. What is left adds up to the whole way.
+ * The hops without overlap. The last mile is measured from the stamp before the write to the socket and so includes it;
+ * a gateway under load may even note the end of the write after the browser has the event. So the two share the last
+ * mile between them, and everything adds up to the whole way.
  */
 export function disjoint(hops: HopTimes): HopTimes {
   const { last_mile, socket_write } = hops;
   if (last_mile === undefined || socket_write === undefined) return hops;
-  return { ...hops, last_mile: Math.max(0, last_mile - socket_write) };
+  const write = Math.min(Math.max(0, socket_write), Math.max(0, last_mile));
+  return { ...hops, socket_write: write, last_mile: last_mile - write };
 }
 
 /** Sums the hops of each place; clock skew between two machines shows as zero, not as a negative stretch. */

@@ -46,6 +46,11 @@ test("the last mile does not count the write to the socket again", () => {
   expect(Object.values(places).reduce((sum, ms) => sum + ms, 0)).toBeCloseTo(1.9);
 });
 
+test("a write that is noted late does not make the way longer", () => {
+  const places = byPlace({ edge_wait: 1, socket_write: 28, last_mile: 3 });
+  expect(places.map(({ ms }) => ms)).toEqual([0, 0, 0, 4, 0]);
+});
+
 test("skew between servers does not make a negative stretch", () => {
   expect(byPlace({ transit: -3, ingest: 1 }).map(({ ms }) => ms)).toEqual([0, 1, 0, 0, 0]);
 });

@@ -49,7 +49,7 @@ export function LaneHead({ info, figures, history, browser }: Props) {
         </tbody>
       </table>
       <Sparkline points={history} budgetMs={budgetMs} label={`${label}, p99`} />
-      <p className="note">p99 of the last minute, over time · dashed: the budget</p>
+      <p className="note">p99 over time · dashed: budget</p>
       <PlaceBar hops={figures.hops} label="Mean time at each place" />
       <HopTable figures={figures} />
     </header>
@@ -70,7 +70,7 @@ function Row({ name, title, values, bound }: RowProps) {
     <tr title={title}>
       <th scope="row">
         {name}
-        {bound !== undefined && <span className="bound"> ±{duration(bound)}</span>}
+        {bound !== undefined && <span className="bound">±{duration(bound)}</span>}
       </th>
       {cell(values?.p50)}
       {cell(values?.p95)}
@@ -113,7 +113,7 @@ function HopTable({ figures }: { figures: LaneFigures }) {
         </thead>
         <tbody>
           {ALL_HOPS.map((hop) => (
-            <tr key={hop}>
+            <tr key={hop} data-hop={hop} data-known={figures.hopQuantiles[hop] !== undefined}>
               <th scope="row">{HOP_LABELS[hop]}</th>
               <td>{parts[hop] === undefined ? "–" : duration(parts[hop])}</td>
               <td>{figures.hopQuantiles[hop] ? duration(figures.hopQuantiles[hop].p99) : "–"}</td>

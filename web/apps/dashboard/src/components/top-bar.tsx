@@ -49,8 +49,8 @@ export function TopBar({ live }: { live: Live }) {
           <span aria-hidden="true">{MARKS[tone]}</span> {text}
         </span>
         {clock && (
-          <span className="pill quiet" title="How far this browser's clock may be from the gateway's">
-            <span className="wide">clock</span> ±{duration(clock.uncertaintyMs)}
+          <span className="pill quiet wide" title="How far this browser's clock may be from the gateway's">
+            clock ±{duration(clock.uncertaintyMs)}
           </span>
         )}
         <PauseButton live={live} />
