@@ -14,6 +14,16 @@ from lanecast.errors import ConfigError, LanecastError, StatusError, Unavailable
 from lanecast.runtime import status
 from lanecast.runtime.grpc_server import CHANNEL_OPTIONS
 
+_FINAL = {
+    status.INVALID_ARGUMENT,
+    status.NOT_FOUND,
+    status.ALREADY_EXISTS,
+    status.PERMISSION_DENIED,
+    status.FAILED_PRECONDITION,
+    status.UNIMPLEMENTED,
+    status.UNAUTHENTICATED,
+}
+
 Channel = grpc.aio.Channel
 
 
@@ -46,8 +56,11 @@ def open_channel(target: str) -> Channel:
 
 
 def is_final(error: LanecastError) -> bool:
-    """Say whether trying again, here or elsewhere, cannot help."""
-    return isinstance(error, StatusError) and not status.is_retryable(error.code)
+    """Say whether trying again, here or elsewhere, cannot help.
+
+    INTERNAL and UNKNOWN are not final: gRPC itself ends a call with INTERNAL when a write meets a dead peer.
+    """
+    return isinstance(error, StatusError) and error.code in _FINAL
 
 
 def unreachable(targets: Targets, seconds: float, last: LanecastError | None) -> UnavailableError:

@@ -58,6 +58,7 @@ class PublisherLink:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = _NEVER
         self._stopping = asyncio.Event()
+        self._lost = False
 
     async def connect(self) -> None:
         """Start, and return once a stream is open.
@@ -114,7 +115,7 @@ class PublisherLink:
                     self._fail_first(error)
                     return
             elif error is not None and not self._stopping.is_set():
-                log.warning("no connection to %s, trying again: %s", self.targets, error)
+                self._say_lost(error)
             if error is None or self._outbox.acknowledged != acknowledged:
                 backoff.reset()
             self._outbox.expire(loop.time())
@@ -126,6 +127,12 @@ class PublisherLink:
         assert self._first is not None
         whole = self._settings.connect_timeout
         return whole if self._first.done() else max(_LEAST_ATTEMPT_SECONDS, left / min(2, len(self.targets.names)))
+
+    def _say_lost(self, error: LanecastError) -> None:
+        """Log the loss of a connection once, not each attempt to replace it."""
+        level = logging.DEBUG if self._lost else logging.WARNING
+        self._lost = True
+        log.log(level, "no connection to %s, trying again: %s", self.targets, error)
 
     def _fail_first(self, error: LanecastError) -> None:
         assert self._first is not None
@@ -167,6 +174,9 @@ class PublisherLink:
     def _begin(self, stream: PublishStream, opened: PublishOpened) -> None:
         self.connections += 1
         self.target = stream.target
+        if self._lost:
+            self._lost = False
+            log.warning("connected again, to %s", self.target)
         self._outbox.opened(opened)
         if self.on_opened is not None:
             self.on_opened(opened)

@@ -16,7 +16,7 @@ import grpc
 from google.protobuf.message import Message
 
 from lanecast.core.priority import Priority
-from lanecast.cursors import CursorStore, MemoryCursorStore
+from lanecast.cursors import CursorStore
 from lanecast.errors import ConfigError, LanecastError
 from lanecast.runtime import status
 from lanecast.subscriber.settings import Start, SubscriberSettings
@@ -65,7 +65,7 @@ class Subscriber:
         Args:
             targets: `host:port` of one or several equivalent publisher services.
             name: Names the subscriber for operators.
-            cursors: Where positions are kept; None: in memory.
+            cursors: Where positions are kept; None: nowhere, each event stream begins at its `start`.
             settings: Limits and timeouts.
 
         Raises:
@@ -73,7 +73,7 @@ class Subscriber:
         """
         self._targets = Targets(targets)
         self._name = name
-        self._cursors = cursors if cursors is not None else MemoryCursorStore()
+        self._cursors = cursors
         self._settings = settings or SubscriberSettings()
         self._types = TypeResolver()
         self._unknown: set[str] = set()
@@ -155,8 +155,10 @@ class Subscriber:
 
     async def _close(self, *, handled: bool) -> None:
         streams, self._streams = self._streams, []
-        for stream in streams:
-            await stream.aclose(handled=handled)
+        results = await asyncio.gather(*[stream.aclose(handled=handled) for stream in streams], return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
 
     async def _find_type(self, type_url: str) -> type[Message] | None:
         """Return the class of a payload; ask the service once for a type that is new."""

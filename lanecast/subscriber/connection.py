@@ -48,6 +48,7 @@ class SubscriberConnection:
         self._subscribed = asyncio.Event()
         self._to_write = asyncio.Event()
         self._closed = False
+        self._lost = False
 
     def start(self) -> None:
         """Begin to connect in the background."""
@@ -104,8 +105,14 @@ class SubscriberConnection:
             if self.connections != connections:
                 backoff.reset()
             if self.connections and error is not None:
-                log.warning("no connection to %s, trying again: %s", self._targets, error)
+                self._say_lost(error)
             await asyncio.sleep(backoff.next_delay())
+
+    def _say_lost(self, error: LanecastError) -> None:
+        """Log the loss of a connection once, not each attempt to replace it."""
+        level = logging.DEBUG if self._lost else logging.WARNING
+        self._lost = True
+        log.log(level, "no connection to %s, trying again: %s", self._targets, error)
 
     def _fail(self, error: LanecastError) -> None:
         self._error = error
@@ -150,6 +157,9 @@ class SubscriberConnection:
             raise StatusError(status.INTERNAL, "PROTOCOL", f"{target} did not answer `open`")
         self.connections += 1
         self.target = target
+        if self._lost:
+            self._lost = False
+            log.warning("connected again, to %s", target)
         self._take(first)
 
     async def _read(self, call: Any, target: str) -> None:

@@ -52,7 +52,7 @@ class EventStream:
         name: str,
         targets: Targets,
         subscription: Subscription,
-        cursors: CursorStore,
+        cursors: CursorStore | None,
         settings: SubscriberSettings,
         find_type: FindType,
     ) -> None:
@@ -174,7 +174,7 @@ class EventStream:
                 if self._closed:
                     raise UnavailableError("the stream is closed: make a new one with events()")
                 subscription = self._subscription
-                positions = await self._cursors.load(subscription.channels)
+                positions = await self._cursors.load(subscription.channels) if self._cursors is not None else {}
                 inbox = Inbox(
                     subscription.channels,
                     subscription.lanes,
@@ -198,6 +198,8 @@ class EventStream:
         await self._save()
 
     async def _save(self) -> None:
+        if self._cursors is None:
+            return
         async with self._saving:
             positions = self._ledger.take_unsaved()
             if not positions:
