@@ -49,9 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def prepare(options: argparse.Namespace) -> service.Events:
     """Train, say how good the classifier is, and return the insights."""
-    from coaching import Coach  # after the options: training needs libraries that may be missing
-
     conversations = load()
+    sys.stdout.write(f"learning from {len(conversations)} conversations\n")
+    sys.stdout.flush()
+    from coaching import Coach  # not before the options: training needs libraries that may be missing
+
     coach = Coach(conversations)
     sys.stdout.write(f"{coach.evaluation}\n")
     sys.stdout.flush()
