@@ -284,11 +284,11 @@ def _take_batch(state: _Lane, room: _Room, now_ns: int) -> bytes:
     del queued[:taken], state.ready[channel]
     state.events -= len(events)
     state.bytes -= size
-    state.credit -= size + _BATCH_OVERHEAD
     room.events -= len(events)
     room.size -= size + _BATCH_OVERHEAD
     if queued:  # its next batch waits for its turn, in the next message
         state.ready[channel] = subscription
         room.events = 0
     data = wire.replayed_batch(first.head, events) if first.replayed else wire.batch(first.head, events, now_ns)
+    state.credit -= len(data)  # exactly what the subscriber counts, or the credit drifts
     return wire.stream_batch(data)

@@ -102,6 +102,20 @@ def test_a_lane_without_credit_waits_and_no_other_lane_lends() -> None:
     assert shape(taken(stream)) == [("a", "LOW", [1])]
 
 
+def test_the_credit_spent_is_the_size_of_the_batches() -> None:
+    size = len(wire.batch(group("a", Priority.LOW, 1).head, group("a", Priority.LOW, 1).events, NOW))
+    stream = downstream(credit=2 * size)
+    stream.add("a", Priority.LOW, 0, live=True)
+    for offset in (1, 2, 3):
+        stream.offer(group("a", Priority.LOW, offset), NOW)
+        data = stream.take(NOW)
+        if offset < 3:
+            assert data is not None
+            assert StreamEventsResponse.FromString(data).batches[0].ByteSize() == size
+        else:
+            assert data is None
+
+
 def test_an_overflow_is_read_again_from_before_the_queue() -> None:
     stream = downstream(queue=100)
     stream.add("a", Priority.NORMAL, 0, live=True)
