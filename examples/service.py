@@ -69,7 +69,8 @@ def run(name: str, options: argparse.Namespace, prepare: Callable[[argparse.Name
 
 def missing_library(error: ModuleNotFoundError) -> int:
     """Say which library is missing and how to get it; return the exit code."""
-    sys.stderr.write(f"This example needs {error.name}: run `pip install 'lanecast[examples]'` and start it again.\n")
+    library = (error.name or "a library").partition(".")[0]
+    sys.stderr.write(f"This example needs {library}: run `pip install 'lanecast[examples]'` and start it again.\n")
     return 2
 
 
