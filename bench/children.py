@@ -39,6 +39,7 @@ class Child:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=_LINE_LIMIT,
+            process_group=0,  # Ctrl-C is for the suite, which ends its children in order
         )
         child = cls(module, process)
         child.tell(json.dumps(order))

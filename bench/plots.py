@@ -17,11 +17,7 @@ _LABELS = ("0", "90", "99", "99.9", "99.99", "99.999")
 
 def draw(result: dict[str, Any]) -> bytes:
     """Return a PNG: one percentile plot per window and lane, and p99 and memory over time below."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
+    plt = _pyplot()
     systems = list(dict.fromkeys(run["system"] for run in result["runs"]))
     colors = {name: f"C{index}" for index, name in enumerate(systems)}
     panels = _panels(result)
@@ -36,6 +32,41 @@ def draw(result: dict[str, Any]) -> bytes:
     _memory(figure.add_subplot(below[0, 1]), result, colors)
     scenario = result["scenario"]
     figure.suptitle(f"{scenario['name']}: {scenario['title']}\n{result['machine']['cpu']}, {result['started']}")
+    return _png(plt, figure)
+
+
+def draw_sweep(result: dict[str, Any]) -> bytes:
+    """Return a PNG: p99 over offered deliveries/s, crosses where a trial did not hold."""
+    plt = _pyplot()
+    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    for index, found in enumerate(result["found"]):
+        trials = sorted((t for t in found["trials"] if t["p99_ms"]), key=lambda t: float(t["deliveries_per_second"]))
+        axes.plot(*_points(trials), color=f"C{index}", label=found["system"], lw=1)
+        for held, marker in ((True, "o"), (False, "x")):
+            some = [trial for trial in trials if trial["held"] is held]
+            axes.plot(*_points(some), color=f"C{index}", marker=marker, linestyle="none")
+    axes.axhline(result["p99_ms"], color="gray", linestyle="--", lw=1)
+    axes.set(xscale="log", yscale="log", xlabel="deliveries/s offered", ylabel="p99 ms")
+    axes.set_title(f"{result['scenario']['name']}: {result['scenario']['title']}\n{result['machine']['cpu']}")
+    axes.grid(visible=True, which="both", alpha=0.25)
+    axes.legend()
+    return _png(plt, figure)
+
+
+def _points(trials: list[dict[str, Any]]) -> tuple[list[float], list[float]]:
+    return [trial["deliveries_per_second"] for trial in trials], [trial["p99_ms"] for trial in trials]
+
+
+def _pyplot() -> Any:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    return plt
+
+
+def _png(plt: Any, figure: Any) -> bytes:
     picture = BytesIO()
     figure.savefig(picture, format="png", dpi=110)
     plt.close(figure)

@@ -55,6 +55,7 @@ class Servers:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                process_group=0,  # Ctrl-C is for the suite, which ends its servers in order
                 env={**inherited, **(environment or {})},
             )
 

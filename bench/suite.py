@@ -171,12 +171,10 @@ def write(result: dict[str, Any], shown: Sequence[tables.Table], kind: str, fold
     base = folder / f"{result['scenario']['name']}-{kind}-{stamp}"
     written = Written(base.with_suffix(".json"), base.with_suffix(".html"), base.with_suffix(".png"))
     written.data.write_text(json.dumps(result, indent=1) + "\n")
-    pictures = []
-    if "runs" in result:
-        pictures.append(plots.draw(result))
-        written.picture.write_bytes(pictures[0])
+    picture = plots.draw(result) if "runs" in result else plots.draw_sweep(result)
+    written.picture.write_bytes(picture)
     title = f"Lanecast benchmark: {result['scenario']['title']}"
-    written.page.write_text(render.to_html(title, result["machine"], shown, pictures))
+    written.page.write_text(render.to_html(title, result["machine"], shown, [picture]))
     return written
 
 

@@ -284,21 +284,21 @@ def _memory(runs: Sequence[Result], names: Sequence[str]) -> Table:
     return Table("Memory of the servers over time", columns, rows, [note])
 
 
-def sweep_table(outcome: Result) -> Table:
-    """Return the result of a sweep."""
+def sweep(outcome: Result) -> list[Table]:
+    """Return the result of a sweep: what each system reached, and every trial on the way there."""
     own = next((found["deliveries_per_second"] for found in outcome["found"] if found["system"] == OWN), 0.0)
-    rows = []
+    reached, trials = [], []
     for found in outcome["found"]:
-        rate = found["deliveries_per_second"]
+        name, rate = found["system"], found["deliveries_per_second"]
         times = ratio(own, rate)
-        trials = ", ".join(
-            f"{trial['deliveries_per_second']:,.0f} → {number(trial['p99_ms'])} ms{'' if trial['held'] else ' ✗'}"
-            for trial in found["trials"]
-        )
-        cells = (
-            f"{rate:,.0f}" if rate else "none",
-            f"{number(times)} {_TIMES}" if times and found["system"] != OWN else "",
-        )
-        rows.append((found["system"], *cells, trials))
-    title = f"Highest deliveries/s with p99 ≤ {number(outcome['p99_ms'])} ms and nothing lost"
-    return Table(title, ("system", "deliveries/s", "ours ÷ it", "tried"), rows)
+        best = f"{number(times)} {_TIMES}" if times and name != OWN else ""
+        reached.append((name, f"{rate:,.0f}" if rate else "none", best))
+        for trial in sorted(found["trials"], key=lambda trial: float(trial["deliveries_per_second"])):
+            account = trial["account"]
+            faults = f"{account['lost']:,} / {account['duplicated']:,} / {account['refused_events']:,}"
+            offered = f"{trial['deliveries_per_second']:,.0f}"
+            verdict = "yes" if trial["held"] else "no"
+            trials.append((name, offered, number(trial["p50_ms"]), number(trial["p99_ms"]), faults, verdict))
+    title = f"Highest deliveries/s with p99 ≤ {number(outcome['p99_ms'])} ms and nothing lost, doubled or refused"
+    columns = ("system", "deliveries/s", "p50 ms", "p99 ms", "lost / doubled / refused", "held")
+    return [Table(title, ("system", "deliveries/s", "ours ÷ it"), reached), Table("Trials", columns, trials)]

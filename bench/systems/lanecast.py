@@ -50,6 +50,7 @@ class Lanecast:
 
     async def start(self, scenario: Scenario, directory: Path, servers: Servers) -> Endpoints:
         """Run `lanecast up`, wait for its ready file, and make a token for all channels."""
+        _check_policy(scenario)
         data, ready_file = directory / "data", directory / "ready.json"
         ports = (f"--{name}-port=0" for name in ("publisher", "gateway", "metrics", "http"))
         options = (f"--data-dir={data}", f"--ready-file={ready_file}", f"--gateways={scenario.gateways}")
@@ -57,7 +58,6 @@ class Lanecast:
         command = [sys.executable, "-c", _UP, "up", *options, *ports, "--log-level=WARNING"]
         servers.spawn("up", command, environment, without="LANECAST_")
         ready = json.loads(await servers.wait_for_file(ready_file))
-        _check_policy(scenario)
         where = {name: int(ready["urls"][name].rpartition(":")[2]) for name in ("publisher", "metrics")}
         gateway = urlsplit(ready["urls"]["websocket"]).port
         assert gateway is not None

@@ -194,7 +194,7 @@ def _sweep(name: str, peers: str, own: bool, p99: float, as_json: bool, changes:
     chosen = _systems(peers, own=own)
     with _progress() as tick:
         result = asyncio.run(suite.sweep(scenario, chosen, p99 * 1e3, tick))
-    shown = [tables.sweep_table(result)]
+    shown = tables.sweep(result)
     _show(shown, suite.write(result, shown, "sweep"), as_json=as_json)
     return exit_codes.OK
 

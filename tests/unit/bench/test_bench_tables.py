@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench import figures, render, tables
+from bench import figures, plots, render, tables
 from bench.scenario import Load, Scenario, Window
 from lanecast.core.sketch import Sketch
 
@@ -125,17 +125,22 @@ def test_figures_have_three_digits(value: float | None, text: str) -> None:
 
 
 def test_a_sweep_shows_every_trial_and_the_ratio() -> None:
-    trial = {"deliveries_per_second": 1000.0, "p99_ms": 3.0, "held": True}
-    failed = {"deliveries_per_second": 2000.0, "p99_ms": 30.0, "held": False}
+    account = {"lost": 0, "duplicated": 0, "refused_events": 7}
+    trial = {"deliveries_per_second": 1000.0, "p50_ms": 1.0, "p99_ms": 3.0, "held": True, "account": account}
+    failed = {**trial, "deliveries_per_second": 2000.0, "p99_ms": None, "p50_ms": None, "held": False}
     found = [
-        {"system": "lanecast", "deliveries_per_second": 1000.0, "trials": [trial, failed]},
+        {"system": "lanecast", "deliveries_per_second": 1000.0, "trials": [failed, trial]},
         {"system": "nats", "deliveries_per_second": 500.0, "trials": []},
         {"system": "nchan", "deliveries_per_second": 0.0, "trials": []},
     ]
-    rows = tables.sweep_table({"p99_ms": 10.0, "found": found}).rows
-    assert rows[0] == ("lanecast", "1,000", "", "1,000 → 3.00 ms, 2,000 → 30.0 ms ✗")
-    assert rows[1][:3] == ("nats", "500", "2.00 ×")
-    assert rows[2][1] == "none"
+    result = {"p99_ms": 10.0, "found": found, "scenario": SCENARIO.as_dict(), "machine": {"cpu": "x"}}
+    reached, trials = tables.sweep(result)
+    assert reached.rows == [("lanecast", "1,000", ""), ("nats", "500", "2.00 ×"), ("nchan", "none", "")]
+    assert trials.rows == [
+        ("lanecast", "1,000", "1.00", "3.00", "0 / 0 / 7", "yes"),
+        ("lanecast", "2,000", "–", "–", "0 / 0 / 7", "no"),
+    ]
+    assert plots.draw_sweep(result).startswith(b"\x89PNG")
 
 
 def test_the_page_is_escaped_and_complete() -> None:
