@@ -6,7 +6,6 @@ stream without a hole: they are kept only while a reader of the lane is replayin
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 
 from gateway_svc.core.items import AdvanceItem, GapItem, Item
@@ -41,7 +40,7 @@ class Feed:
         """Readers on the live stream, in the order they joined."""
         self.replaying = 0
         """Readers on their way to the live stream."""
-        self.ring: deque[Item] = deque()
+        self.ring: list[Item] = []  # a list, since most are empty for ever and an empty deque takes 600 bytes
         self.floor = 0
         """A cursor at or above this one can join: the ring has everything after it."""
         self._ring_bytes = 0
@@ -121,7 +120,7 @@ class Feed:
         self.ring.append(item)
         self._ring_bytes += len(item.frame(True))
         while self.ring and (self._ring_bytes > RING_BYTES or len(self.ring) > RING_ITEMS):
-            oldest = self.ring.popleft()
+            oldest = self.ring.pop(0)
             self._ring_bytes -= len(oldest.frame(True))
             self.floor = oldest.last
 
