@@ -1,0 +1,92 @@
+"""Every spliced byte against the generated classes."""
+
+from __future__ import annotations
+
+from google.protobuf.message import Message
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lanecast.ai.v1.concierge_pb2 import ConciergeInsight
+from lanecast.core import wire
+from lanecast.core.priority import LANES, Priority
+from lanecast.v1.event_pb2 import Event, EventBatch
+from lanecast.v1.gateway_pb2 import ServerFrame
+from lanecast.v1.publisher_pb2 import StreamEventsResponse
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
+NUMBERS = st.integers(0, 2**64 - 1)
+
+
+@st.composite
+def events(draw: st.DrawFn) -> Event:
+    event = Event(
+        id=draw(NAMES), source=draw(NAMES), channel="a", priority=Priority.LOW.wire_value,
+        offset=draw(NUMBERS), prev_offset=draw(NUMBERS), accept_time_unix_nano=draw(NUMBERS),
+        store_time_unix_nano=draw(NUMBERS),
+    )  # fmt: skip
+    event.data.Pack(ConciergeInsight(text=draw(NAMES)))
+    return event
+
+
+def data_of(messages: list[Event]) -> list[bytes]:
+    return [message.SerializeToString() for message in messages]
+
+
+def same(data: bytes, expected: Message) -> None:
+    assert type(expected).FromString(data) == expected
+
+
+@given(NUMBERS)
+def test_a_varint_is_what_protobuf_writes(value: int) -> None:
+    expected = Event(offset=value).SerializeToString()
+    assert (expected[2:] or b"\0") == wire.varint(value)
+
+
+@given(events(), NAMES, NAMES)
+def test_an_identity_replaces_what_it_names_and_leaves_what_is_empty(event: Event, event_id: str, source: str) -> None:
+    data = event.SerializeToString() + wire.event_identity(event_id, source)
+    event.id, event.source = event_id or event.id, source or event.source
+    same(data, event)
+
+
+@given(events(), NUMBERS, NUMBERS, NUMBERS)
+def test_a_position_replaces_what_a_publisher_put_there(
+    event: Event, offset: int, previous: int, accepted: int
+) -> None:
+    data = event.SerializeToString() + wire.event_position(offset, previous, accepted)
+    event.offset, event.prev_offset, event.accept_time_unix_nano, event.store_time_unix_nano = (
+        offset, previous, accepted, 0,
+    )  # fmt: skip
+    same(data, event)
+
+
+@given(events(), NUMBERS)
+def test_a_store_time_replaces_the_one_before(event: Event, stored: int) -> None:
+    data = event.SerializeToString() + wire.event_store_time(stored)
+    event.store_time_unix_nano = stored
+    same(data, event)
+
+
+@given(
+    NAMES, st.sampled_from(LANES), NAMES, NAMES, st.lists(events(), min_size=1, max_size=5), NUMBERS, NUMBERS, NUMBERS
+)
+def test_batches_and_frames_are_what_the_generated_classes_would_say(
+    channel: str, lane: Priority, epoch: str, policy: str, content: list[Event], flushed: int, received: int, sent: int
+) -> None:
+    head = wire.batch_head(channel, lane, epoch, policy)
+    live = EventBatch(channel=channel, lane=lane.wire_value, epoch=epoch, policy=policy, events=content)
+    replayed = EventBatch()
+    replayed.CopyFrom(live)
+    replayed.replayed = True
+    live.flush_time_unix_nano = flushed
+    same(wire.batch(head, data_of(content), flushed), live)
+    same(wire.replayed_batch(head, data_of(content)), replayed)
+
+    batches = wire.batch(head, data_of(content), flushed), wire.replayed_batch(head, data_of(content))
+    response = StreamEventsResponse(batches=[live, replayed])
+    same(b"".join(map(wire.stream_batch, batches)), response)
+
+    trailer = wire.batch_edge_times(received, sent)
+    live.edge_receive_time_unix_nano, live.edge_send_time_unix_nano = received, sent
+    same(wire.frame_events(batches[0], trailer), ServerFrame(events=live))
+    same(wire.frame_events(batches[1]), ServerFrame(events=replayed))
