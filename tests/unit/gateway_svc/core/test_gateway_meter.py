@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from gateway_fakes import World, event, item
+
+from gateway_svc.core.meter import Meter
+from gateway_svc.core.outbox import Entry
+from gateway_svc.core.types import TypeBook
+from lanecast.core.instruments import Instruments
+from lanecast.core.priority import Priority
+from lanecast.v1.event_pb2 import PRIORITY_HIGH, EventBatch
+from lanecast.v1.gateway_pb2 import Receipt, ReceiptSample
+
+STAMPS = {
+    "create_time_unix_nano": 1_000,
+    "send_time_unix_nano": 3_000,
+    "accept_time_unix_nano": 6_000,
+    "store_time_unix_nano": 10_000,
+}
+
+
+def stamped(count: int) -> EventBatch:
+    events = [event(number + 1, number) for number in range(count)]
+    for each in events:
+        for name, value in STAMPS.items():
+            setattr(each, name, value)
+    return EventBatch(channel="c", lane=PRIORITY_HIGH, epoch="A", events=events, flush_time_unix_nano=15_000)
+
+
+class Measured:
+    def __init__(self) -> None:
+        self.instruments = Instruments()
+        self.types = TypeBook()
+        self.meter = Meter(self.instruments, self.types, World().totals)
+
+    def series(self) -> dict[str, tuple[int, int]]:
+        """Return count and sum by hop, scope or scope and type."""
+        found: dict[str, tuple[int, int]] = {}
+        for key, sketch in self.instruments.take_sketches():
+            names = dict(key.attributes)
+            name = names.get("hop") or "/".join(filter(None, (names["scope"], names.get("type"))))
+            found[name] = (sketch.count, sketch.sum_ns)
+        return found
+
+    def delivered(self) -> int:
+        return sum(amount for key, amount in self.instruments.take_counters() if key.name == "lanecast.event.delivered")
+
+
+def test_the_hops_add_up_to_the_whole() -> None:
+    measured = Measured()
+    batch = stamped(2)
+    sent = item(list(batch.events))
+    sent.batch.flush_time_unix_nano = 15_000
+    sent.receive_ns, sent.send_ns = 21_000, 28_000
+    measured.meter.dispatched(sent, [(1, 36_000)])
+    series = measured.series()
+    hops = ["sdk_queue", "ingest", "log", "lane_wait", "transit", "edge_wait", "socket_write"]
+    assert {name: total // count for name, (count, total) in series.items() if name in hops} == dict(
+        zip(hops, range(2_000, 9_000, 1_000), strict=True)
+    )
+    assert series["server"] == series["server/test"] == (2, 2 * 30_000)
+    assert measured.delivered() == 2
+
+
+def test_each_delivery_counts_and_a_batch_counts_once() -> None:
+    measured = Measured()
+    sent = item(list(stamped(3).events))
+    sent.batch.flush_time_unix_nano = 4
+    measured.meter.dispatched(sent, [(8, 40_000), (2, 50_000)])
+    series = measured.series()
+    assert series["transit"][0] == 3
+    assert series["socket_write"][0] == series["server"][0] == 30
+    assert measured.delivered() == 30
+
+
+def test_what_waited_in_an_outbox_is_counted_when_it_has_gone() -> None:
+    measured = Measured()
+    sent = item(list(stamped(1).events))
+    measured.meter.flushed([Entry(None, sent, 0, 10)], 106_000)  # type: ignore[arg-type]
+    assert measured.series()["server"] == (1, 100_000)
+    assert measured.delivered() == 1
+
+
+def test_replayed_events_count_as_delivered_and_not_as_latency() -> None:
+    measured = Measured()
+    replayed = item(list(stamped(2).events), live=False)
+    measured.meter.sent(replayed)
+    measured.meter.flushed([Entry(None, replayed, 0, 10)], 106_000)  # type: ignore[arg-type]
+    assert measured.series() == {}
+    assert measured.delivered() == 4
+
+
+def test_receipts_are_clamped_and_strange_types_ignored() -> None:
+    measured = Measured()
+    samples = [
+        ReceiptSample(lane=PRIORITY_HIGH, last_mile_micros=5, end_to_end_micros=7, type="made.up"),
+        ReceiptSample(lane=PRIORITY_HIGH, last_mile_micros=-5, end_to_end_micros=2**40),
+        ReceiptSample(lane=9, last_mile_micros=5),  # type: ignore[arg-type]
+    ]
+    measured.meter.receipt(Receipt(samples=samples))
+    assert measured.series() == {"last_mile": (1, 5_000), "end_to_end": (1, 7_000)}
+    assert Priority.HIGH.wire_value == PRIORITY_HIGH
