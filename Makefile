@@ -17,7 +17,8 @@ help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .PHONY: install
-install: .venv/.project metrics_svc/static/index.html ## Put everything into .venv and web/node_modules, and build the page
+install: ## Put everything into .venv and web/node_modules, and build the page
+	@$(MAKE) --no-print-directory -j2 .venv/.project metrics_svc/static/index.html
 
 .PHONY: run
 run: install ## Start Lanecast with four example AI services; prints the address of the dashboard
@@ -29,15 +30,21 @@ test: install ## Run all tests: Python, TypeScript, and a real Chromium
 	$(BIN)/pytest $(PYTEST_ARGS)
 	$(NPM) test
 
-.PHONY: lint
-lint: install ## Check style, types, walls, contracts and dependencies
+.PHONY: lint lint-style lint-types lint-walls lint-contracts lint-web lint-audit
+lint: lint-style lint-types lint-walls lint-contracts lint-web lint-audit ## Check style, types, walls, contracts and dependencies; `make -k lint` goes on after a finding
+lint-style: install
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+lint-types: install
 	$(BIN)/mypy
+lint-walls: install
 	$(BIN)/lint-imports
+lint-contracts: install
 	web/node_modules/.bin/buf lint
 	.ci/contracts
+lint-web: install
 	$(NPM) run check
+lint-audit: install
 	$(BIN)/python .ci/audit.py
 
 .PHONY: format
