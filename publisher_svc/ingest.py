@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import uuid_utils
 
@@ -40,6 +41,10 @@ from publisher_svc.log.base import ChannelLane, Entry, EventLog, LogError
 log = logging.getLogger(__name__)
 
 _EXPRESS_SLICE = 256
+_OURS: tuple[Literal["offset", "prev_offset", "accept_time_unix_nano", "store_time_unix_nano"], ...] = (
+    "offset", "prev_offset", "accept_time_unix_nano", "store_time_unix_nano",
+)  # fmt: skip
+"""Fields of an event that only the service sets."""
 _MAX_HEADS = 100_000
 
 
@@ -142,6 +147,9 @@ class Ingest:
             event.id = str(uuid_utils.uuid7())
         if source and not event.source:
             event.source = source
+        if event.offset or event.prev_offset or event.accept_time_unix_nano or event.store_time_unix_nano:
+            for name in _OURS:
+                event.ClearField(name)
         data = event.SerializeToString()
         lane = Priority(event.priority)
         entry = Entry(event.channel, lane, event.id, data, accept_ns)

@@ -66,7 +66,8 @@ REGISTRY: dict[int, Code] = {
 
 def markdown() -> str:
     """Return the table of docs/protocol.md."""
-    rows = ["| code | reason | retry | what to do |", "|---|---|---|---|"]
-    for code in REGISTRY.values():
-        rows.append(f"| {code.number} | `{code.reason}` | {'yes' if code.retryable else 'no'} | {code.advice} |")
-    return "\n".join(rows)
+    rows = (
+        f"| {code.number} | `{code.reason}` | {'yes' if code.retryable else 'no'} | {code.advice} |"
+        for code in REGISTRY.values()
+    )
+    return "\n".join(("| code | reason | retry | what to do |", "|---|---|---|---|", *rows))

@@ -67,19 +67,13 @@ def event_identity(event_id: str, source: str) -> bytes:
 
 
 def event_position(offset: int, prev_offset: int, accept_time_unix_nano: int) -> bytes:
-    """Return the bytes that give an event its place in the log and clear a store time that it may have brought.
+    """Return the bytes that give an event its place in the log. The event must not have these fields already.
 
-    All four are written even where they are zero, so that they replace what a publisher put there.
+    Zeros are left out, as protobuf does: the size of a message is then the same however it was made, and credit is
+    counted in it.
     """
-    return b"".join((
-        _EVENT_OFFSET, varint(offset),
-        _EVENT_PREV_OFFSET, varint(prev_offset),
-        _EVENT_ACCEPT_TIME, _FIXED64(accept_time_unix_nano),
-        _EVENT_STORE_TIME, _ZERO64,
-    ))  # fmt: skip
-
-
-_ZERO64 = bytes(8)
+    previous = _EVENT_PREV_OFFSET + varint(prev_offset) if prev_offset else b""
+    return b"".join((_EVENT_OFFSET, varint(offset), previous, _EVENT_ACCEPT_TIME, _FIXED64(accept_time_unix_nano)))
 
 
 def event_store_time(unix_nano: int) -> bytes:

@@ -15,6 +15,7 @@ from lanecast.v1.publisher_pb2 import StreamEventsResponse
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 NUMBERS = st.integers(0, 2**64 - 1)
+POSITIVE = st.integers(1, 2**64 - 1)
 
 
 @st.composite
@@ -49,15 +50,17 @@ def test_an_identity_replaces_what_it_names_and_leaves_what_is_empty(event: Even
     same(data, event)
 
 
-@given(events(), NUMBERS, NUMBERS, NUMBERS)
-def test_a_position_replaces_what_a_publisher_put_there(
-    event: Event, offset: int, previous: int, accepted: int
+@given(events(), POSITIVE, NUMBERS, POSITIVE, POSITIVE)
+def test_a_position_is_written_as_protobuf_would(
+    event: Event, offset: int, previous: int, accepted: int, stored: int
 ) -> None:
-    data = event.SerializeToString() + wire.event_position(offset, previous, accepted)
-    event.offset, event.prev_offset, event.accept_time_unix_nano, event.store_time_unix_nano = (
-        offset, previous, accepted, 0,
-    )  # fmt: skip
+    for name in ("offset", "prev_offset", "accept_time_unix_nano", "store_time_unix_nano"):
+        event.ClearField(name)
+    data = event.SerializeToString() + wire.event_position(offset, previous, accepted) + wire.event_store_time(stored)
+    event.offset, event.prev_offset = offset, previous
+    event.accept_time_unix_nano, event.store_time_unix_nano = accepted, stored
     same(data, event)
+    assert len(data) == event.ByteSize(), "credit is counted in this size, on both sides"
 
 
 @given(events(), NUMBERS)
