@@ -16,7 +16,7 @@ import numpy as np
 
 from bench import accounting, figures, machine, schedule
 from bench.accounting import Account, Histograms
-from bench.children import Child
+from bench.children import Child, ChildError
 from bench.scenario import Scenario
 from bench.servers import Servers
 from bench.systems.base import Endpoints, System
@@ -67,6 +67,9 @@ class Run:
         """Run it and return the result as plain data; every process is gone afterwards."""
         try:
             return await self._execute()
+        except ChildError as error:
+            self._servers.check()
+            raise ChildError(f"{error} (last words of the servers: {self._servers.words()})") from error
         finally:
             for child in (*self._generators, *self._receivers):
                 await child.close()

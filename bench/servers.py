@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 HOST = "127.0.0.1"
@@ -77,6 +77,10 @@ class Servers:
         """Return the end of what a process printed."""
         return (self._directory / f"{name}.out").read_text(errors="replace")[-800:].strip() or "it printed nothing"
 
+    def words(self) -> str:
+        """Return the end of what each process printed."""
+        return "; ".join(f"{name}: {self.last_words(name)}" for name in self._children)
+
     async def wait_for_port(self, port: int) -> None:
         """Return when something accepts connections on `port`.
 
@@ -90,27 +94,26 @@ class Servers:
                 _, writer = await asyncio.open_connection(HOST, port)
             except OSError:
                 if asyncio.get_running_loop().time() > deadline:
-                    words = "; ".join(f"{name}: {self.last_words(name)}" for name in self._children)
-                    raise ServerError(f"nothing listens on port {port} after {START_SECONDS:.0f} s ({words})") from None
+                    text = f"nothing listens on port {port} after {START_SECONDS:.0f} s ({self.words()})"
+                    raise ServerError(text) from None
                 await asyncio.sleep(0.05)
                 continue
             writer.close()
             return
 
-    async def wait_for_file(self, path: Path) -> str:
-        """Return the text of a file that a process writes, in one step, when it is ready.
+    async def wait_for_file(self, path: Path, complete: Callable[[str], bool]) -> str:
+        """Return the text of a file that a process writes, in one step, once `complete` says that it is all there.
 
         Raises:
             ServerError: a process ended, or it took too long.
         """
         deadline = asyncio.get_running_loop().time() + START_SECONDS
-        while not path.exists():  # noqa: ASYNC240 - a look at a local directory
+        while not complete(text := await asyncio.to_thread(_read, path)):
             self.check()
             if asyncio.get_running_loop().time() > deadline:
-                words = "; ".join(f"{name}: {self.last_words(name)}" for name in self._children)
-                raise ServerError(f"{path.name} is not there after {START_SECONDS:.0f} s ({words})")
+                raise ServerError(f"{path.name} is not complete after {START_SECONDS:.0f} s ({self.words()})")
             await asyncio.sleep(0.05)
-        return await asyncio.to_thread(path.read_text)
+        return text
 
     async def stop(self) -> None:
         """End all processes and wait for them; those that do not drain in time are killed."""
@@ -124,3 +127,10 @@ class Servers:
                 child.kill()
                 await asyncio.to_thread(child.wait)
         self._children.clear()
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""

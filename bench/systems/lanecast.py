@@ -57,7 +57,9 @@ class Lanecast:
         environment = {"LANECAST_PUBLISHER_POLICY": scenario.policy} if scenario.policy else {}
         command = [sys.executable, "-c", _UP, "up", *options, *ports, "--log-level=WARNING"]
         servers.spawn("up", command, environment, without="LANECAST_")
-        ready = json.loads(await servers.wait_for_file(ready_file))
+        # The file is written again for each stage of the start: it is complete when every service is in it.
+        services = scenario.gateways + 2
+        ready = json.loads(await servers.wait_for_file(ready_file, lambda text: _count(text) == services))
         where = {name: int(ready["urls"][name].rpartition(":")[2]) for name in ("publisher", "metrics")}
         gateway = urlsplit(ready["urls"]["websocket"]).port
         assert gateway is not None
@@ -76,6 +78,10 @@ class Lanecast:
     async def report(self, endpoints: Endpoints, seconds: float) -> dict[str, Any]:
         """Return what metrics_svc measured: accept to socket write by lane, and each hop by lane."""
         return await asyncio.wait_for(_latency(f"{endpoints.host}:{endpoints.extra['metrics_port']}", seconds), 10)
+
+
+def _count(ready: str) -> int:
+    return len(json.loads(ready)["services"]) if ready else 0
 
 
 def _check_policy(scenario: Scenario) -> None:
