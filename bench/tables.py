@@ -45,6 +45,8 @@ def build(result: Result) -> list[Table]:
     tables += [_cost(runs, names), _conditions(runs, names), *_own(runs)]
     if result["scenario"]["kind"] in {"soak", "idle"}:
         tables.append(_memory(runs, names))
+    versions = {run["system"]: run["version"] for run in runs}
+    tables.append(Table("Measured", ("system", "version"), list(versions.items())))
     return [table for table in tables if table.rows]
 
 

@@ -25,6 +25,7 @@ def outcome(system: str, repeat: int, p99: float, *, lost: int = 0, steal: float
     return {
         "system": system,
         "repeat": repeat,
+        "version": f"{system} 1.0",
         "windows": {"all": {"CRITICAL": lane(p99), "ALL": lane(p99)}},
         "over_time": [{"seconds": second, "count": 5, "p50_ms": 1.0, "p99_ms": 2.0} for second in range(8)],
         "account": {
@@ -149,4 +150,4 @@ def test_the_page_is_escaped_and_complete() -> None:
     assert "Test &lt;1&gt;" in page
     assert "data:image/png;base64,cGljdHVyZQ==" in page
     assert "Account and cost" in page
-    assert page.count("<table>") == page.count("</table>") == 3
+    assert page.count("<table>") == page.count("</table>") == 4
