@@ -45,6 +45,11 @@ describe("showing", () => {
     expect(items).toHaveLength(CARDS_PER_LANE);
     expect(headlines()[0]).toBe("9999");
     expect(total).toBe(10_000);
+    for (const call of timers.splice(0)) call();
+    feed.add(insight("one more"));
+    frame();
+    expect(headlines()).toHaveLength(CARDS_PER_LANE);
+    expect(headlines()[0]).toBe("one more");
   });
 
   test("rests after a crowd, then shows what came meanwhile", () => {

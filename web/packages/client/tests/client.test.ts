@@ -255,6 +255,21 @@ describe("subscriptions", () => {
     expect(low).toEqual(["id-2"]);
   });
 
+  test("a wider request waits for its own answer", async () => {
+    const offsets: bigint[] = [];
+    const channel = makeClient().channel("agent:42");
+    channel.subscribe((event) => offsets.push(event.offset), { lanes: ["CRITICAL"] });
+    const socket = await gateway.welcome();
+    channel.subscribe(() => {}, { lanes: ["LOW"] });
+    expect(socket.commands("subscribe").at(-1)).toMatchObject({ lanes: ["PRIORITY_CRITICAL", "PRIORITY_LOW"] });
+    socket.push(subscribed("agent:42", [["CRITICAL", "e1", 10]]));
+    socket.push(batch("agent:42", "CRITICAL", "e1", [[10, 11]]));
+    expect(offsets, "the answer to the first request is out of date").toEqual([]);
+    socket.push(subscribed("agent:42", [["CRITICAL", "e1", 11], ["LOW", "e1", 0]])); // biome-ignore format: pairs
+    socket.push(batch("agent:42", "CRITICAL", "e1", [[11, 12]]));
+    expect(offsets).toEqual([12n]);
+  });
+
   test("the last one to leave unsubscribes", async () => {
     const { socket } = await live();
     const abort = new AbortController();
@@ -510,5 +525,6 @@ describe("heartbeat, clock and latency", () => {
     expect(socket.commands("refreshToken")).toEqual([]);
     await vi.advanceTimersByTimeAsync(1_000);
     expect(socket.commands("refreshToken")).toEqual([{ token: "token-2" }]);
+    socket.push({ tokenRefreshed: { tokenExpiresUnix: String(Date.now() / 1000 + 100) } });
   });
 });
