@@ -31,6 +31,7 @@ from lanecast.publisher.core.encoding import EventEncoder, check_lane
 from lanecast.publisher.core.entry import Entry
 from lanecast.publisher.core.outbox import Outbox
 from lanecast.publisher.link import PublisherLink
+from lanecast.publisher.room import WaitingRoom
 from lanecast.publisher.settings import PublisherSettings
 from lanecast.transport import Targets
 from lanecast.v1.publisher_pb2 import PublishOpened
@@ -87,7 +88,7 @@ class AsyncPublisher:
         self._link = PublisherLink(self._outbox, Targets(targets), source, self._settings, self._settle)
         self._link.on_opened = self._learn_limits
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._room: deque[asyncio.Future[None]] = deque()
+        self._room = WaitingRoom(self._outbox.has_room)
         self._flushes: list[tuple[int, asyncio.Future[None]]] = []
         self._failures: deque[str] = deque(maxlen=_REMEMBERED_FAILURES)
         self._last_failure: PublishError | None = None
@@ -229,7 +230,8 @@ class AsyncPublisher:
         loop = self._running_loop()
         event_id, lane, data = self.encode(channel, message, priority, id, ttl, conflation_key, trace_context)
         if not self.has_room(len(data)):
-            await self._wait_for_room(len(data))
+            await self._room.wait(len(data))
+            self._running_loop()  # it may have been closed meanwhile
         future: asyncio.Future[Ack] = loop.create_future()
         self.hand_over(channel, lane, event_id, data, future, watched=True)
         return await future
@@ -297,7 +299,7 @@ class AsyncPublisher:
 
     def has_room(self, size: int, more_events: int = 0, more_bytes: int = 0) -> bool:
         """Say whether an encoded event fits on top of what is there and about to come. Not for users."""
-        return not self._room and self._outbox.has_room(size, more_events, more_bytes)
+        return not self._room.is_occupied and self._outbox.has_room(size, more_events, more_bytes)
 
     def buffer_full(self, event_id: str, channel: str) -> BufferFullError:
         """Return the error for an event that there is no room for. Not for users."""
@@ -338,8 +340,7 @@ class AsyncPublisher:
             else:
                 assert isinstance(outcome, PublishError)
                 self._failed(entry, outcome)
-        if self._room:
-            self._let_in()
+        self._room.let_in()
         for through, future in self._flushes:
             if not future.done() and self._outbox.is_answered(through):
                 future.set_result(None)
@@ -367,40 +368,6 @@ class AsyncPublisher:
         if failed:
             parts.append(f"{len(failed)} events failed, the last with: {self._last_failure}")
         return NotAcknowledgedError("; ".join(parts), [*failed, *unanswered])
-
-    async def _wait_for_room(self, size: int) -> None:
-        """Wait for room, first come, first served."""
-        loop = self._running_loop()
-        front = False
-        while True:
-            future: asyncio.Future[None] = loop.create_future()
-            if front:
-                self._room.appendleft(future)
-            else:
-                self._room.append(future)
-            try:
-                await future
-            except asyncio.CancelledError:
-                if future in self._room:
-                    self._room.remove(future)
-                else:
-                    self._let_in()  # it was this one's turn: pass it on
-                raise
-            if self._closing is not None:
-                self._let_in()  # the others learn it too
-                raise PublisherClosedError(_CLOSED)
-            if self._outbox.has_room(size):
-                loop.call_soon(self._let_in)
-                return
-            front = True
-
-    def _let_in(self) -> None:
-        """Wake the first who waits for room, if there is any; it wakes the next."""
-        while self._room and self._outbox.has_room(1):
-            future = self._room.popleft()
-            if not future.done():
-                future.set_result(None)
-                return
 
 
 def _closed_before_answer(event_id: str, channel: str) -> PublishError:

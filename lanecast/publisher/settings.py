@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lanecast.publisher.core.outbox import OutboxSettings
+from lanecast.publisher.core.settings import OutboxSettings
 
 
 @dataclass(frozen=True, slots=True)

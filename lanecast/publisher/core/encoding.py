@@ -1,8 +1,9 @@
 """Turns messages into serialised events, and events into serialised stream messages.
 
 Owns the checks that need no service, and the field numbers of `lanecast.v1.Event` and `PublishMessage` that are written
-by hand: a generated `Event` with `Any.Pack` costs about three times as much, and would be encoded again for each retry.
-Called by the publishers; tests hold the bytes against the generated classes. Pure.
+by hand. An event is encoded once, when it is handed over: 1.4 µs, against 2.2 µs for a generated `Event` and
+`Any.Pack`; its size is then known, and sending it, also again, appends a stamp to bytes. Called by the publishers;
+tests hold the bytes against the generated classes. Pure.
 """
 
 from __future__ import annotations

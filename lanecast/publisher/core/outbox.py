@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from lanecast.core.limits import DEDUP_WINDOW_SECONDS, MAX_EVENTS_PER_MESSAGE
 from lanecast.core.priority import BULK_LANES, EXPRESS_LANES, LANES, Priority
@@ -28,6 +27,7 @@ from lanecast.errors import PublishError
 from lanecast.publisher.core.ack import Ack
 from lanecast.publisher.core.encoding import publish_message
 from lanecast.publisher.core.entry import Chain, Entry, unconfirmed
+from lanecast.publisher.core.settings import OutboxSettings
 from lanecast.v1.publisher_pb2 import PublishAcks, PublishOpened, PublishResult
 
 _RESOURCE_EXHAUSTED, _ABORTED, _UNAVAILABLE = 8, 10, 14
@@ -35,24 +35,6 @@ _RETRYABLE = {_RESOURCE_EXHAUSTED, _ABORTED, _UNAVAILABLE}
 _MAX_IDLE_CHAINS = 16_384
 _DEDUP_MARGIN = 0.95
 """Share of the service's memory of ids that is used for resending; the rest is for the way."""
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxSettings:
-    """Limits of an `Outbox`."""
-
-    max_events: int = 10_000
-    """Most events handed over and unanswered."""
-    max_bytes: int = 16 * 1024 * 1024
-    """Most bytes of such events."""
-    delivery_seconds: float = 100.0
-    """An event that is not acknowledged after this time fails."""
-    bulk_linger_seconds: float = 0.002
-    """Longest wait of NORMAL and LOW events for company while earlier events are unanswered."""
-    bulk_window_bytes: int = 128 * 1024
-    """Most unanswered bytes in each of NORMAL and LOW."""
-    message_bytes: dict[Priority, int] | None = None
-    """Most bytes of a lane in one message; None: 128 KiB for CRITICAL and HIGH, 64 KiB for NORMAL and LOW."""
 
 
 class ProtocolError(Exception):

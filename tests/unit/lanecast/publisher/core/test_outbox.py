@@ -14,7 +14,8 @@ from lanecast.core.priority import LANES, Priority
 from lanecast.errors import PublisherClosedError, PublishError
 from lanecast.publisher.core.ack import Ack
 from lanecast.publisher.core.encoding import EventEncoder, route_prefix
-from lanecast.publisher.core.outbox import Outbox, OutboxSettings, ProtocolError
+from lanecast.publisher.core.outbox import Outbox, ProtocolError
+from lanecast.publisher.core.settings import OutboxSettings
 from lanecast.v1.event_pb2 import Event, EventError
 from lanecast.v1.publisher_pb2 import (
     PublishAcks,
