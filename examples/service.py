@@ -37,14 +37,16 @@ Events = Iterator[Outgoing | None]
 """What an example produces; None is a step of its pace in which there is nothing to send."""
 
 
-def parser(name: str, description: str, *, rate: float, rate_help: str) -> argparse.ArgumentParser:
+def parser(
+    name: str, description: str, *, rate: float, rate_help: str, counted: str = "events"
+) -> argparse.ArgumentParser:
     """Return a parser with the options every example has."""
     result = argparse.ArgumentParser(prog=name, description=description, allow_abbrev=False)
     result.add_argument(
         "--target", action="append", metavar="HOST:PORT", help=f"publisher; may be repeated (default {DEFAULT_TARGET})"
     )
     result.add_argument("--rate", type=_rate, default=rate, help=f"{rate_help} (default {rate:g})")
-    result.add_argument("--count", type=_count, default=0, help="stop after so many events; 0 = go on (default 0)")
+    result.add_argument("--count", type=_count, default=0, help=f"stop after so many {counted}; 0 = go on (default 0)")
     result.add_argument("--seed", type=int, default=7, help="seed of everything that is random (default 7)")
     return result
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 import time
@@ -66,7 +67,11 @@ class Team:
 
     async def _keep(self, name: str) -> None:
         while not self._stop.is_set():
-            process = await asyncio.create_subprocess_exec(*self._command(name), stdin=asyncio.subprocess.PIPE)
+            process = await asyncio.create_subprocess_exec(
+                *self._command(name),
+                stdin=asyncio.subprocess.PIPE,
+                process_group=0,  # a Ctrl-C is for this process, which then tells the bots
+            )
             self._processes[name] = process
             sys.stdout.write(f"bots: {name} is process {process.pid}\n")
             sys.stdout.flush()
@@ -74,11 +79,16 @@ class Team:
                 process.terminate()
             code = await process.wait()
             if self._stop.is_set():
-                self.failures += code != 0
+                self._ended(name, code)
                 return
             sys.stderr.write(f"bots: {name} ended with {code}, starting it again\n")
             self.restarts += 1
             await service.pause(self._stop, RESTART_SECONDS)
+
+    def _ended(self, name: str, code: int) -> None:
+        if code not in (0, -signal.SIGTERM):  # the signal ends a bot that is still starting; its state is on disk
+            self.failures += 1
+            sys.stderr.write(f"bots: {name} ended with {code} when it was told to stop\n")
 
     def _command(self, name: str) -> list[str]:
         options = self._options
@@ -183,7 +193,11 @@ def _report(audit: Audit, team: Team, desks: list[Desk], before: int) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Run until told to stop; return the exit code."""
     parser = service.parser(
-        "bots", "Three bots hand customers over.", rate=2, rate_help="things each bot does a second"
+        "bots",
+        "Three bots hand customers over to one another.",
+        rate=2,
+        rate_help="things each bot does a second",
+        counted="handoffs",
     )
     parser.add_argument("--state-dir", help="where the bots keep what they know (default: a directory for this run)")
     parser.add_argument("--timeout", type=float, default=5, help="seconds after which an offer lapses (default 5)")

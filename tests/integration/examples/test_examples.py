@@ -174,3 +174,12 @@ async def test_bots_ride_out_a_publisher_that_is_killed(publisher: PublisherProc
             await example.kill()
     assert code == 0
     assert "0 restarts; 0 lost, 0 doubled, 0 broken rules" in out
+
+
+async def test_bots_told_to_stop_while_they_start_stop_in_order(publisher: PublisherProcess) -> None:
+    example = await Example.start("bots/main.py", "--target", publisher.target)
+    await example.line("triage is process")
+    example.signal(signal.SIGTERM)
+    code, out, err = await example.end()
+    assert (code, err) == (0, "")
+    assert "0 lost, 0 doubled, 0 broken rules" in out
