@@ -397,7 +397,7 @@ class Service:
         driver.ack(start, *results)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     seed=st.integers(0, 2**32), credit=st.sampled_from([400, 1_500, 1 << 20]), max_events=st.sampled_from([1, 3, 1000])
 )

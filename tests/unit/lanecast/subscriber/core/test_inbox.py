@@ -236,7 +236,7 @@ class Service:
                 inbox.receive(StreamEventsResponseView(batches=[batch(*pairs)]))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(seed=st.integers(0, 2**32))
 def test_whatever_is_lost_or_repeated_each_event_is_given_once_and_in_order(seed: int) -> None:
     chance = random.Random(seed)
