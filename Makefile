@@ -61,6 +61,7 @@ wheel: install ## Build the wheel and the source archive into dist/
 .PHONY: lock
 lock: .venv/.python ## Bring the lock files in requirements/ in line with pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra examples --group dev $(LOCK_ARGS) -o requirements/dev.lock
+	$(BIN)/uv pip compile pyproject.toml --extra examples $(LOCK_ARGS) -o requirements/examples.lock
 	$(BIN)/uv pip compile pyproject.toml $(LOCK_ARGS) -o requirements/run.lock
 LOCK_ARGS := --universal --generate-hashes --no-emit-index-url --no-header -q
 

@@ -109,7 +109,7 @@ def plan_examples(scripts: Mapping[str, Path], target: str, supervisor_pid: int)
     leash = ("-m", "lanecast.cli.supervise.leash", str(supervisor_pid))
     return [
         Launch(
-            ChildSpec(name, start_stage=2, settle_seconds=3.0, ends_by_itself=True),
+            ChildSpec(name, start_stage=2, settle_seconds=2.0, ends_by_itself=True),
             EXAMPLE,
             (*leash, str(script), "--target", target),
         )

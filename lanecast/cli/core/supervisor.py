@@ -85,7 +85,7 @@ class GaveUp:
 
 @dataclass(frozen=True, slots=True)
 class AllReady:
-    """Report that all children of the stages started so far are ready, for the first time or after a restart."""
+    """Report that the children of all stages are ready, for the first time or again after a restart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +173,9 @@ class Supervisor:
         child.was_ready = child.is_settled = True
         child.ready_at = now
         child.deadline = None
-        actions: list[Action] = []
         if not self._stopping and self._all_ready():
-            actions.append(AllReady())
-        return [*actions, *self._start_next_stage(now)]
+            return [AllReady()]
+        return list(self._start_next_stage(now))
 
     def on_exit(self, name: str, code: int, now: float) -> list[Action]:
         """Take note that the process of a child has ended; `code` is negative for a signal, as in `subprocess`."""
@@ -217,8 +216,7 @@ class Supervisor:
         return [Kill(name, "asked twice to stop") for name, c in self._children.items() if c.state in _ALIVE]
 
     def _all_ready(self) -> bool:
-        good = {ChildState.READY, ChildState.ENDED, ChildState.PENDING}
-        return all(child.state in good for child in self._children.values())
+        return all(child.state in {ChildState.READY, ChildState.ENDED} for child in self._children.values())
 
     def _fail(self, code: int) -> None:
         if self._exit_code == exit_codes.OK:

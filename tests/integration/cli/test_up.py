@@ -25,6 +25,7 @@ def up(background: Start, tmp_path: Path, *options: str, **environ: str) -> Back
     arguments = ("--data-dir", "data", "--ready-file", "up.json", "--json", *ANY_PORTS, *options)
     system = background("lanecast.cli", "up", *arguments, **environ)
     system.until(event="up")
+    assert {service["service"] for service in ready_file(tmp_path)["services"]} == {"publisher", "gateway", "metrics"}
     return system
 
 

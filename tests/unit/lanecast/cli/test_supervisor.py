@@ -65,7 +65,8 @@ def test_a_later_stage_waits_for_the_one_before() -> None:
 
     assert supervisor.start(0.0) == [Spawn("publisher")]
     assert supervisor.state("concierge") is ChildState.PENDING
-    assert supervisor.on_ready("publisher", 1.0) == [AllReady(), Spawn("concierge")]
+    assert supervisor.on_ready("publisher", 1.0) == [Spawn("concierge")]
+    assert supervisor.on_ready("concierge", 2.0) == [AllReady()]
 
 
 def test_a_child_without_ready_line_is_ready_once_it_has_lived_long_enough() -> None:
