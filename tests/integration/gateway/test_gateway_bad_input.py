@@ -148,6 +148,37 @@ async def test_a_broken_frame_closes_with(gateway: Running, name: str) -> None:
     await writer.wait_closed()
 
 
+async def welcomed(reader: asyncio.StreamReader) -> None:
+    head = await reader.readexactly(4)
+    assert b'"welcome"' in await reader.readexactly(int.from_bytes(head[2:], "big"))
+
+
+async def test_messages_in_pieces_of_two_clients_do_not_mix(gateway: Running) -> None:
+    """Parsers are shared between connections, but never while anything is half-read."""
+    host, _, port = gateway.address.rpartition(":")
+    ends = [await asyncio.open_connection(host, int(port)) for _ in range(2)]
+    hello = json.dumps({"hello": {"token": gateway.token()}}).encode()
+    half = len(hello) // 2
+    size = b"\xfe" + half.to_bytes(2, "big")
+    rest = b"\xfe" + (len(hello) - half).to_bytes(2, "big")
+    message = masked(0x01, hello[:half], size=size) + masked(0x80, hello[half:], size=rest)
+    for reader, writer in ends:
+        writer.write(get("/v1/ws"))
+        await reader.readuntil(b"\r\n\r\n")
+    # The first stops behind the header of a frame; the second sends everything meanwhile.
+    ends[0][1].write(message[:4])
+    await ends[0][1].drain()
+    for byte in message:
+        ends[1][1].write(bytes((byte,)))
+        await ends[1][1].drain()
+    await welcomed(ends[1][0])
+    ends[0][1].write(message[4:])
+    await welcomed(ends[0][0])
+    for _, writer in ends:
+        writer.close()
+        await writer.wait_closed()
+
+
 async def test_text_on_the_binary_protocol_1003(gateway: Running) -> None:
     async with gateway.client(PROTO, hello=False) as client:
         await client.connection.send("text")

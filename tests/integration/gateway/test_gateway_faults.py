@@ -156,6 +156,18 @@ async def test_live_events_during_a_replay_come_once_and_in_order(gateway: Runni
         assert await client.events(301) == list(range(1, 302))
 
 
+async def test_credit_is_granted_for_what_was_dispatched(gateway: Running, publisher: FakePublisher) -> None:
+    async with gateway.client() as client:
+        await client.subscribe("agent:42")
+        express = next(stream for stream in publisher.streams if int(HIGH) in stream.lanes)
+        before = dict(express.credit)
+        for _ in range(20):
+            publisher.publish("agent:42", HIGH, "x" * 30_000)
+        await client.events(20)
+        await until(lambda: express.credit[int(HIGH)] > before[int(HIGH)])
+        assert express.credit[int(CRITICAL)] == before[int(CRITICAL)]
+
+
 async def test_a_refused_channel_is_an_error_to_its_subscriber(gateway: Running, publisher: FakePublisher) -> None:
     publisher.refuse.add("secret")
     async with gateway.client(JSON) as client:

@@ -180,3 +180,18 @@ def test_a_log_ahead_of_the_stream_gives_no_event_twice(world: World) -> None:
     world.live(item([event(6, 4), event(7, 6), event(9, 7)]))
     offsets = [each.offset for frame in sink.frames() for each in frame.events.events]
     assert offsets == [4, 6, 7, 9]
+
+
+def test_a_stream_that_begins_again_further_back_moves_nobody_back(world: World) -> None:
+    session, sink = world.session()
+    subscribe(session, "c", lanes=ONLY_HIGH)
+    world.position("c")
+    world.live(item([event(1, 0), event(2, 1)]))
+    world.position("c", 1)
+    other, later = world.session()
+    subscribe(other, "c", lanes=ONLY_HIGH)
+    world.live(item([event(2, 1), event(3, 2)]))
+    assert [each.offset for frame in sink.frames() for each in frame.events.events] == [1, 2, 3]
+    subscribed, events = later.frames()
+    assert subscribed.subscribed.positions[0].offset == 2
+    assert [each.offset for each in events.events.events] == [3]
