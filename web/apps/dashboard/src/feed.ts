@@ -1,5 +1,6 @@
 // What has arrived: the newest events of each lane, counts and this browser's own latency. Bounded whatever the rate:
-// events are taken in as they come and shown at most once per animation frame, less often when they come in crowds.
+// every event is counted and measured, but a crowd is shown in samples, since nobody reads fifty cards a second and
+// rendering them would take the page away from its reader.
 
 import { type AiEvents, HOPS, LANES, type Lane, type LanecastEvent } from "@lanecast/client";
 import type { HopTimes } from "./lanes.ts";
@@ -11,9 +12,12 @@ export type AiEvent = LanecastEvent<AiEvents>;
 export const CARDS_PER_LANE = 20;
 /** Latencies kept per lane for this browser's quantiles. */
 const SAMPLES_PER_LANE = 512;
-/** A frame with more new cards than this is followed by a pause, so that rendering cannot take over the page. */
-const CROWD = 8;
-const CROWD_PAUSE_MS = 150;
+/** New cards of a full lane in one showing; of more, the newest are shown. */
+const CARDS_PER_SHOWING = 3;
+/** Rest after a showing for each card in it: at most forty cards a second, however they are spread. */
+const REST_PER_CARD_MS = 25;
+/** Rest after a showing that left cards out. */
+const CROWD_REST_MS = 400;
 const RATE_WINDOW_MS = 5_000;
 
 export interface Item {
@@ -27,6 +31,8 @@ export interface LaneFeed {
   /** Newest first. */
   readonly items: readonly Item[];
   readonly total: number;
+  /** True while more arrives than is shown. */
+  readonly crowded: boolean;
 }
 
 export interface FeedSnapshot {
@@ -85,7 +91,7 @@ export class Feed {
   constructor(clock: FeedClock = BROWSER_CLOCK) {
     this.#clock = clock;
     this.snapshot = new Store<FeedSnapshot>({
-      lanes: perLane(() => ({ items: [], total: 0 })),
+      lanes: perLane(() => ({ items: [], total: 0, crowded: false })),
       total: 0,
       paused: false,
       missed: 0,
@@ -140,18 +146,20 @@ export class Feed {
     if (this.#scheduled) return;
     this.#scheduled = true;
     this.#clock.nextFrame(() => {
-      const shown = this.#flush();
-      if (shown <= CROWD) this.#open();
-      else this.#clock.after(CROWD_PAUSE_MS, () => this.#open());
+      this.#clock.after(this.#flush(), () => this.#open());
     });
   }
 
   #open(): void {
     this.#scheduled = false;
-    if (!this.snapshot.get().paused && LANES.some((lane) => this.#pending[lane].length > 0)) this.#schedule();
+    const { paused, missed, lanes } = this.snapshot.get();
+    const news = paused
+      ? missed !== this.#missed
+      : LANES.some((lane) => this.#pending[lane].length > 0 || lanes[lane].crowded);
+    if (news) this.#schedule();
   }
 
-  /** Shows what is pending, or counts it while paused; returns the number of new cards. */
+  /** Shows what is pending, or counts it while paused; returns how long to rest, in milliseconds. */
   #flush(): number {
     const before = this.snapshot.get();
     const total = LANES.reduce((sum, lane) => sum + this.#totals[lane], 0);
@@ -159,17 +167,30 @@ export class Feed {
       this.snapshot.set({ ...before, missed: this.#missed, total });
       return 0;
     }
-    let shown = 0;
+    let rest = 0;
     const lanes = perLane((lane) => {
-      const pending = this.#pending[lane];
-      if (pending.length === 0) return before.lanes[lane];
-      shown += pending.length;
-      const items = [...pending.reverse(), ...before.lanes[lane].items].slice(0, CARDS_PER_LANE);
-      this.#pending[lane] = [];
-      return { items, total: this.#totals[lane] };
+      const shown = this.#show(lane, before.lanes[lane]);
+      const cards = shown.total - before.lanes[lane].total;
+      rest = shown.crowded ? CROWD_REST_MS : Math.min(CROWD_REST_MS, rest + cards * REST_PER_CARD_MS);
+      return shown;
     });
     this.snapshot.set({ ...before, lanes, total });
-    return shown;
+    return rest;
+  }
+
+  #show(lane: Lane, before: LaneFeed): LaneFeed {
+    const pending = this.#pending[lane];
+    const arrived = this.#totals[lane] - before.total;
+    if (arrived === 0) return before.crowded ? { ...before, crowded: false } : before;
+    // A lane with room takes what fills it: that is the history a page begins with.
+    const room = Math.max(CARDS_PER_SHOWING, CARDS_PER_LANE - before.items.length);
+    const fresh = pending.slice(-room).reverse();
+    this.#pending[lane] = [];
+    return {
+      items: [...fresh, ...before.items].slice(0, CARDS_PER_LANE),
+      total: this.#totals[lane],
+      crowded: arrived > fresh.length,
+    };
   }
 }
 

@@ -9,8 +9,15 @@ let frames: (() => void)[] = [];
 let timers: (() => void)[] = [];
 let feed: Feed;
 
+/** One animation frame. */
 function frame(): void {
   for (const call of frames.splice(0)) call();
+}
+
+/** Ends the rest after a showing, then one frame. */
+function rested(): void {
+  for (const call of timers.splice(0)) call();
+  frame();
 }
 
 function headlines(): unknown[] {
@@ -45,21 +52,32 @@ describe("showing", () => {
     expect(items).toHaveLength(CARDS_PER_LANE);
     expect(headlines()[0]).toBe("9999");
     expect(total).toBe(10_000);
-    for (const call of timers.splice(0)) call();
     feed.add(insight("one more"));
-    frame();
+    rested();
     expect(headlines()).toHaveLength(CARDS_PER_LANE);
     expect(headlines()[0]).toBe("one more");
   });
 
-  test("rests after a crowd, then shows what came meanwhile", () => {
-    for (let index = 0; index < 12; index++) feed.add(insight(`${index}`));
+  test("rests after each showing, then shows what came meanwhile", () => {
+    feed.add(insight("one"));
     frame();
     feed.add(insight("later"));
     expect(frames).toHaveLength(0);
-    for (const call of timers.splice(0)) call();
+    rested();
+    expect(headlines()).toEqual(["later", "one"]);
+  });
+
+  test("shows some of a crowd, says so, and counts all of it", () => {
+    for (let index = 0; index < CARDS_PER_LANE; index++) feed.add(insight(`old ${index}`));
     frame();
-    expect(headlines()[0]).toBe("later");
+    expect(feed.snapshot.get().lanes.CRITICAL.crowded, "what fills an empty lane is no crowd").toBe(false);
+    for (let index = 0; index < 50; index++) feed.add(insight(`new ${index}`));
+    rested();
+    expect(headlines().slice(0, 4)).toEqual(["new 49", "new 48", "new 47", "old 19"]);
+    expect(feed.snapshot.get().lanes.CRITICAL).toMatchObject({ crowded: true, total: 70 });
+    rested();
+    expect(feed.snapshot.get().lanes.CRITICAL.crowded, "the crowd is over, without another event").toBe(false);
+    expect(frames).toHaveLength(0);
   });
 
   test("a lane without news keeps its very items, so that nothing of it renders again", () => {
@@ -67,7 +85,7 @@ describe("showing", () => {
     frame();
     const before = feed.snapshot.get().lanes.HIGH;
     feed.add(insight("critical"));
-    frame();
+    rested();
     expect(feed.snapshot.get().lanes.HIGH).toBe(before);
   });
 });
@@ -77,7 +95,7 @@ test("a pause holds the cards, counts, and resumes with the newest", () => {
   frame();
   feed.setPaused(true);
   for (let index = 0; index < 30; index++) feed.add(insight(`held ${index}`));
-  frame();
+  rested();
   expect(headlines()).toEqual(["before"]);
   expect(feed.snapshot.get()).toMatchObject({ paused: true, missed: 30 });
   feed.setPaused(false);

@@ -293,7 +293,7 @@ class LanecastClient implements Client<Record<string, unknown>> {
   // --- frames ---
 
   #frame(frame: ServerFrame, received: Micros): void {
-    this.#watchClock(received);
+    this.#watchClock();
     switch (frame.kind) {
       case "events":
         this.#events(frame, received);
@@ -372,8 +372,13 @@ class LanecastClient implements Client<Record<string, unknown>> {
     );
   }
 
-  #watchClock(received: Micros): void {
-    const step = this.#environment.wallClock() - received;
+  /** Forgets the clock's difference where one of the two local clocks has jumped. */
+  #watchClock(): void {
+    const before = this.#environment.now();
+    const wall = this.#environment.wallClock();
+    // A process that was held between the two readings would look like a clock that was set.
+    if (this.#environment.now() - before > CLOCK_STEP_MICROS / 10) return;
+    const step = wall - before;
     if (this.#clockStep !== null && Math.abs(step - this.#clockStep) > CLOCK_STEP_MICROS) this.#clock.reset();
     this.#clockStep = step;
   }

@@ -498,6 +498,23 @@ describe("heartbeat, clock and latency", () => {
     ]);
   });
 
+  test("forgets the difference of the clocks when one of them is set", async () => {
+    const { socket } = await live();
+    socket.push(batch("agent:42", "CRITICAL", "e1", [[10, 11]]));
+    expect(client.clock).not.toBeNull();
+    gateway.wallAhead = 3_600_000_000;
+    socket.push(batch("agent:42", "CRITICAL", "e1", [[11, 12]]));
+    expect(client.clock).toBeNull();
+  });
+
+  test("a page that is held for a while is no clock that was set", async () => {
+    const { socket } = await live();
+    socket.push(batch("agent:42", "CRITICAL", "e1", [[10, 11]]));
+    gateway.heldMs = 300;
+    socket.push(batch("agent:42", "CRITICAL", "e1", [[11, 12]]));
+    expect(client.clock).not.toBeNull();
+  });
+
   test("replayed events have no latency and are not reported", async () => {
     const latencies: unknown[] = [];
     makeClient()

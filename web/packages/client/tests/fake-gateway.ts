@@ -64,6 +64,10 @@ export class FakeGateway {
   /** The gateway's clock less the client's, in microseconds. */
   skew = 0;
   random = 0.5;
+  /** What the clock that people set is ahead of the other, in microseconds. */
+  wallAhead = 0;
+  /** How long the process is held while it reads the wall clock, in milliseconds. */
+  heldMs = 0;
 
   /** What the client under test is given. The clock is the one that `vi.useFakeTimers` moves. */
   readonly environment: Partial<Environment> = {
@@ -73,7 +77,10 @@ export class FakeGateway {
       return socket;
     },
     now: () => Date.now() * 1000,
-    wallClock: () => Date.now() * 1000,
+    wallClock: () => {
+      vi.setSystemTime(Date.now() + this.heldMs);
+      return Date.now() * 1000 + this.wallAhead;
+    },
     resolution: 0,
     random: () => this.random,
     lifecycle: [this.lifecycle],

@@ -1,6 +1,8 @@
 // Four lanes side by side: figures above, events below.
 
-import { LANE_INFO } from "../lanes.ts";
+import { memo } from "react";
+import type { LaneFeed } from "../feed.ts";
+import { LANE_INFO, type LaneInfo } from "../lanes.ts";
 import type { Live } from "../live.ts";
 import { useStore } from "../store.ts";
 import { EventCard } from "./event-card.tsx";
@@ -8,31 +10,36 @@ import { LaneHead } from "./lane-head.tsx";
 
 export function LaneColumns({ live }: { live: Live }) {
   const { lanes } = useStore(live.feed.snapshot);
-  const metrics = useStore(live.metrics.snapshot);
-  const browser = useStore(live.feed.browser);
   return (
     <div className="lanes" id="feed" tabIndex={-1}>
       {LANE_INFO.map((info) => (
         <section key={info.lane} className="lane" data-lane={info.lane} aria-label={`Lane ${info.label}`}>
-          <LaneHead
-            info={info}
-            figures={metrics.lanes[info.lane]}
-            history={metrics.history[info.lane]}
-            browser={browser[info.lane]}
-          />
-          <ol className="cards" aria-label={`Events of the lane ${info.label}, newest first`}>
-            {lanes[info.lane].items.map((item) => (
-              <li key={item.key}>
-                <EventCard item={item} />
-              </li>
-            ))}
-          </ol>
-          {lanes[info.lane].items.length === 0 && <Empty carries={info.carries} />}
+          <LaneHead info={info} live={live} />
+          <Cards info={info} feed={lanes[info.lane]} />
         </section>
       ))}
     </div>
   );
 }
+
+const Cards = memo(function Cards({ info, feed }: { info: LaneInfo; feed: LaneFeed }) {
+  return (
+    <>
+      <p className="crowd" data-crowded={feed.crowded}>
+        {feed.crowded ? "More than one can read: some of them" : "Newest first"}
+        <span>{feed.total.toLocaleString("en")} so far</span>
+      </p>
+      {feed.items.length === 0 && <Empty carries={info.carries} />}
+      <ol className="cards" aria-label={`Events of the lane ${info.label}, newest first`}>
+        {feed.items.map((item) => (
+          <li key={item.key}>
+            <EventCard item={item} />
+          </li>
+        ))}
+      </ol>
+    </>
+  );
+});
 
 export function Empty({ carries }: { carries: string }) {
   return (

@@ -1,22 +1,22 @@
 // One lane in figures: its budget and how well it is kept, the way to this browser, and where the time goes.
 
-import type { BrowserFigures } from "../feed.ts";
+import { memo } from "react";
 import { budget, duration, percent, rate } from "../format.ts";
 import { ALL_HOPS, disjoint, HOP_LABELS, type LaneInfo } from "../lanes.ts";
+import type { Live } from "../live.ts";
 import type { LaneFigures, Quantiles } from "../metrics.ts";
+import { useStore } from "../store.ts";
 import { PlaceBar } from "./place-bar.tsx";
 import { Shape } from "./shape.tsx";
 import { Sparkline } from "./sparkline.tsx";
 
-interface Props {
-  readonly info: LaneInfo;
-  readonly figures: LaneFigures;
-  readonly history: readonly (number | null)[];
-  readonly browser: BrowserFigures | null;
-}
-
-export function LaneHead({ info, figures, history, browser }: Props) {
+/** Renders once a second with the figures, not with each event. */
+export const LaneHead = memo(function LaneHead({ info, live }: { info: LaneInfo; live: Live }) {
   const { lane, label, carries, budgetMs, promise } = info;
+  const metrics = useStore(live.metrics.snapshot);
+  const browser = useStore(live.feed.browser)[lane];
+  const figures = metrics.lanes[lane];
+  const history = metrics.history[lane];
   return (
     <header className="lane-head">
       <div className="lane-title">
@@ -54,7 +54,7 @@ export function LaneHead({ info, figures, history, browser }: Props) {
       <HopTable figures={figures} />
     </header>
   );
-}
+});
 
 interface RowProps {
   readonly name: string;

@@ -51,12 +51,7 @@ export function MergedFeed({ live }: { live: Live }) {
       </fieldset>
       {info && (
         <section className="lane" data-lane={info.lane} aria-label={`Lane ${info.label}`}>
-          <LaneHead
-            info={info}
-            figures={metrics.lanes[info.lane]}
-            history={metrics.history[info.lane]}
-            browser={browser[info.lane]}
-          />
+          <LaneHead info={info} live={live} />
         </section>
       )}
       <ol className="cards" aria-label="Events, newest first">

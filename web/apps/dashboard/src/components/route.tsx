@@ -16,10 +16,14 @@ const NOTES: Readonly<Record<string, string>> = {
   browser: "last mile, to here",
 };
 
+function Total({ live }: { live: Live }) {
+  const { total } = useStore(live.feed.snapshot);
+  return <span data-testid="total">{total.toLocaleString("en")}</span>;
+}
+
 export function Route({ live }: { live: Live }) {
   const { lanes } = useStore(live.metrics.snapshot);
   const browser = useStore(live.feed.browser);
-  const { total } = useStore(live.feed.snapshot);
   const own = LANES.map((lane) => browser[lane]?.hops).find((hops) => hops !== undefined);
   const hops: HopTimes = overall(lanes) ?? own ?? {};
   const places = byPlace(hops);
@@ -31,8 +35,7 @@ export function Route({ live }: { live: Live }) {
           From AI service to this page in <strong>{sum > 0 ? duration(sum) : "…"}</strong>
         </h2>
         <p>
-          mean of the last minute · <span data-testid="total">{total.toLocaleString("en")}</span> events since you
-          opened the page
+          mean of the last minute · <Total live={live} /> events since you opened the page
         </p>
       </div>
       <ol className="places">
