@@ -42,6 +42,8 @@ class Upstream:
         self._pages: asyncio.PriorityQueue[tuple[int, int, PageRequest]] = asyncio.PriorityQueue()
         self._order = count()
         self._tasks: list[asyncio.Task[None]] = []
+        self._failing: set[str] = set()
+        """Targets whose failure is in the log already."""
 
     def __repr__(self) -> str:
         return f"Upstream({self._link!r}, pages={self._pages.qsize()})"
@@ -102,10 +104,13 @@ class Upstream:
                 link.add_all()
                 self._linked.set()
                 backoff.reset()
+                self._failing.clear()
                 log.info("connected to the publisher at %s", target)
                 await link.run()
             except LanecastError as error:
-                log.warning("the publisher at %s cannot be used: %s", target, error)
+                if target not in self._failing:
+                    self._failing.add(target)
+                    log.warning("the publisher at %s cannot be used, trying again: %s", target, error)
             except Exception:
                 # A message that could not be worked off: what it held is read again after the reconnect.
                 log.exception("unexpected failure on the connection to %s", target)
