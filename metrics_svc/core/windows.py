@@ -134,7 +134,6 @@ class Windows:
             low, high = now - tier.span, now + FUTURE_SECONDS
             for begin in [begin for begin in tier.slots if begin <= low or begin > high]:
                 del tier.slots[begin]
-        self._origin = max(self._origin, now - self.retention_seconds)
 
     def forget(self, gone: Iterable[Series]) -> None:
         """Remove every value of some series."""
