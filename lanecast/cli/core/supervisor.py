@@ -173,7 +173,7 @@ class Supervisor:
         child.was_ready = child.is_settled = True
         child.ready_at = now
         child.deadline = None
-        if not self._stopping and self._all_ready():
+        if self._all_ready():
             return [AllReady()]
         return list(self._start_next_stage(now))
 

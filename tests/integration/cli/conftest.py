@@ -82,6 +82,7 @@ class Background:
                 text=True,
                 cwd=cwd,
                 env=clean_environ(**environ),
+                start_new_session=True,  # so that a test can signal the whole group, as a terminal does
             )
         assert self.process.stdout is not None
         self.out = self.process.stdout

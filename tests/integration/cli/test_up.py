@@ -63,7 +63,7 @@ def test_a_signal_drains_in_order_and_ends_with_zero(background: Start, tmp_path
     system = up(background, tmp_path)
     pids = [service["pid"] for service in ready_file(tmp_path)["services"]]
 
-    system.process.send_signal(number)
+    os.killpg(system.process.pid, number)
 
     assert system.process.wait() == exit_codes.OK
     assert not any(is_alive(pid) for pid in pids)
