@@ -25,6 +25,9 @@ from publisher_svc.core.admission import ProducerOrder, Refusal
 from publisher_svc.ingest import Ingest, Submission
 from publisher_svc.log.base import Entry
 
+_ACK_INTERVAL_SECONDS = 0.002
+"""Least time between two messages of acknowledgements on a busy stream: each costs as much as storing five events."""
+
 _OPENING = "the first message of the stream must be `open`: send PublishEventStreamRequest.open, then `publish`"
 
 
@@ -81,6 +84,7 @@ class _PublishSession:
         self._unanswered = 0
         self._open = 0
         self._ended = False
+        self._hurry = False
 
     async def run(self, requests: AsyncIterator[pb.PublishEventStreamRequest]) -> None:
         """Serve the stream until the client closes it or goes away; everything submitted is answered first."""
@@ -136,18 +140,34 @@ class _PublishSession:
 
     def _on_done(self, first_sequence: int, submission: Submission) -> None:
         self._open -= 1
-        acks = pb.PublishAcks(epoch=self._epoch, first_sequence=first_sequence, results=_results(submission.results))
+        results = _results(submission.results)
         self._unanswered = max(0, self._unanswered - submission.size)
         if self._unanswered <= PUBLISH_CREDIT_BYTES:
             self._room.set()
-        self._answer(pb.PublishEventStreamResponse(acks=acks))
+        # A lone event is answered at once: its sender may be waiting for just that. Answers to many share messages.
+        self._hurry = self._hurry or (len(results) == 1 and not self._open)
+        last = self._answers[-1].acks if self._answers else None
+        if last is not None and last.results and last.first_sequence + len(last.results) == first_sequence:
+            last.results.extend(results)
+        else:
+            acks = pb.PublishAcks(epoch=self._epoch, first_sequence=first_sequence, results=results)
+            self._answers.append(pb.PublishEventStreamResponse(acks=acks))
+        self._wake.set()
 
     def _answer(self, response: pb.PublishEventStreamResponse) -> None:
+        self._hurry = True
         self._answers.append(response)
         self._wake.set()
 
     async def _write(self) -> None:
+        loop = asyncio.get_running_loop()
+        last = 0.0
         while True:
+            wait = last + _ACK_INTERVAL_SECONDS - loop.time()
+            if wait > 0 and not self._hurry and not self._ended:
+                await asyncio.sleep(wait)
+            self._hurry = False
+            last = loop.time()
             while self._answers:
                 await self._context.write(self._answers.popleft())
             if self._ended and not self._open:

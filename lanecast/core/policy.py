@@ -16,7 +16,8 @@ class LanePolicy:
     """Settings of one lane."""
 
     linger_seconds: float
-    """Longest time an event may wait for its batch to fill: a ceiling, not a delay."""
+    """Longest time an event may wait for its batch to fill: a ceiling, not a delay. An event that finds its way idle
+    goes at once; only one that comes within this time of the message before waits for the rest of it."""
     max_batch_events: int
     """Most events in a batch."""
     max_batch_bytes: int
@@ -62,9 +63,9 @@ DEFAULT = Policy(
     "default",
     {
         Priority.CRITICAL: _lane(Priority.CRITICAL, 0, 64, 64 * 1024),
-        Priority.HIGH: _lane(Priority.HIGH, 0, 64, 64 * 1024),
-        Priority.NORMAL: _lane(Priority.NORMAL, 4, 64, 32 * 1024),
-        Priority.LOW: _lane(Priority.LOW, 25, 64, 32 * 1024),
+        Priority.HIGH: _lane(Priority.HIGH, 1, 64, 64 * 1024),
+        Priority.NORMAL: _lane(Priority.NORMAL, 2, 64, 32 * 1024),
+        Priority.LOW: _lane(Priority.LOW, 10, 64, 32 * 1024),
     },
 )
 """The policy of a new installation."""

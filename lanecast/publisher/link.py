@@ -14,7 +14,7 @@ from collections.abc import Callable
 from google.protobuf.message import DecodeError
 
 from lanecast.core.backoff import Backoff
-from lanecast.core.priority import EXPRESS_LANES, Priority
+from lanecast.core.priority import Priority
 from lanecast.errors import LanecastError, UnavailableError
 from lanecast.publisher.core.outbox import Outbox, ProtocolError
 from lanecast.publisher.settings import PublisherSettings
@@ -90,7 +90,7 @@ class PublisherLink:
         """Take note that an event was added to the outbox."""
         if self._waker is None:
             return  # the writer is at work and looks again when it is done
-        if lane in EXPRESS_LANES:
+        if lane is Priority.CRITICAL:
             self._wake()
             return
         at = self._outbox.send_at(lane)

@@ -11,9 +11,9 @@ Priority. A message takes CRITICAL events first, then HIGH, NORMAL, LOW. Each la
 its own, so that neither can the credit be used up by one lane, nor can much of NORMAL and LOW lie in front of a
 CRITICAL event that has to overtake.
 
-Coalescing. CRITICAL and HIGH events leave when the stream takes a message. NORMAL and LOW ones do so too while nothing
-is unanswered; otherwise they wait for an express event to travel with, for the answers, for a full message, or for
-`bulk_linger_seconds`, whichever is first: a message costs a hundred times what an event in it costs.
+Coalescing. CRITICAL events leave when the stream takes a message. Other lanes do so too while nothing is unanswered;
+otherwise they wait for a more urgent event to travel with, for the answers, for a full message, or until their linger
+has passed since the message before, whichever is first: a message costs a hundred times what an event in it costs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable
 
 from lanecast.core.limits import DEDUP_WINDOW_SECONDS, MAX_EVENTS_PER_MESSAGE
-from lanecast.core.priority import BULK_LANES, EXPRESS_LANES, LANES, Priority
+from lanecast.core.priority import EXPRESS_LANES, LANES, Priority
 from lanecast.errors import PublishError
 from lanecast.publisher.core.ack import Ack
 from lanecast.publisher.core.encoding import publish_message
@@ -74,7 +74,7 @@ class Outbox:
         self._order = 0
         self._stream = 0
         self._sequence = 0
-        self._bulk_sent_at = float("-inf")
+        self._sent_at = self._bulk_sent_at = float("-inf")
 
     # Hand-over
 
@@ -134,11 +134,16 @@ class Outbox:
 
     def send_at(self, lane: Priority) -> float:
         """Return when an event just added to `lane` may leave: a time in the past for at once."""
-        if lane not in BULK_LANES or not self._in_flight:
+        if lane is Priority.CRITICAL or not self._in_flight or len(self._queues[lane]) >= self._max_events // 4:
             return float("-inf")
-        if len(self._queues[lane]) >= self._max_events // 4:
-            return float("-inf")
-        return self._bulk_sent_at + self.settings.bulk_linger_seconds
+        return self._linger_until(lane)
+
+    def _linger_until(self, lane: Priority) -> float:
+        """Return until when events of a lane wait for company."""
+        settings = self.settings
+        if lane is Priority.HIGH:
+            return self._sent_at + settings.high_linger_seconds
+        return self._bulk_sent_at + settings.bulk_linger_seconds
 
     # Sending
 
@@ -173,18 +178,18 @@ class Outbox:
         if self._parked:
             self._release(now)
         taken: list[Entry] = []
-        for lane in EXPRESS_LANES:
-            if self._queues[lane]:
-                self._take(lane, taken, now)
-        if taken or self._bulk_is_due(now):
-            express = len(taken)
-            for lane in BULK_LANES:
+        express = 0
+        if any(self._queues[lane] and now >= self.send_at(lane) for lane in LANES):
+            for lane in LANES:
                 if self._queues[lane]:
                     self._take(lane, taken, now)
-            if len(taken) > express:
-                self._bulk_sent_at = now
+                if lane is Priority.HIGH:
+                    express = len(taken)
         if not taken:
             return None
+        self._sent_at = now
+        if len(taken) > express:
+            self._bulk_sent_at = now
         first = self._sequence + 1
         self._sequence += len(taken)
         self._in_flight.update(zip(range(first, self._sequence + 1), taken, strict=True))
@@ -194,20 +199,14 @@ class Outbox:
     def wake_at(self, now: float) -> float | None:
         """Return when `next_message` or `expire` may have something to do although nothing else happens."""
         times = [chain.release_at for chain in self._parked if not chain.in_flight]
-        if self._connected and not self.draining and any(self._queues[lane] for lane in BULK_LANES):
-            due = self._bulk_sent_at + self.settings.bulk_linger_seconds
-            if due > now:  # else the window is closed, and an answer will open it
-                times.append(due)
+        if self._connected and not self.draining:
+            # A time that is past means that the window is closed, and an answer will open it.
+            lingering = (self._linger_until(lane) for lane in LANES[1:] if self._queues[lane])
+            times += [due for due in lingering if due > now]
         oldest = next(iter(self._pending.values()), None)
         if oldest is not None:
             times.append(oldest.deadline)
         return min(times, default=None)
-
-    def _bulk_is_due(self, now: float) -> bool:
-        queues = self._queues
-        if not self._in_flight or now >= self._bulk_sent_at + self.settings.bulk_linger_seconds:
-            return True
-        return any(len(queues[lane]) >= self._max_events // 4 for lane in BULK_LANES)
 
     def _set_credit(self, size: int) -> None:
         """Divide the credit among the lanes."""

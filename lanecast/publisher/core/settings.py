@@ -20,9 +20,11 @@ class OutboxSettings:
     """Most bytes of such events."""
     delivery_seconds: float = 100.0
     """An event that is not acknowledged after this time fails."""
+    high_linger_seconds: float = 0.001
+    """Longest wait of HIGH events for company while earlier events are unanswered."""
     bulk_linger_seconds: float = 0.002
     """Longest wait of NORMAL and LOW events for company while earlier events are unanswered."""
-    bulk_window_bytes: int = 128 * 1024
+    bulk_window_bytes: int = 256 * 1024
     """Most unanswered bytes in each of NORMAL and LOW."""
     message_bytes: dict[Priority, int] | None = None
     """Most bytes of a lane in one message; None: 128 KiB for CRITICAL and HIGH, 64 KiB for NORMAL and LOW."""
