@@ -48,6 +48,9 @@ _KNOWN_LANES = frozenset(int(lane) for lane in LANES)
 MISSED_PINGS = 2
 """Unanswered pings after which the connection is closed."""
 
+MAX_PROBES = 8
+"""Pings that a client may ask for within a heartbeat."""
+
 
 class Fanout(Protocol):
     """What a session asks of the hub."""
@@ -86,7 +89,7 @@ class Session:
     """The state of one connection."""
 
     __slots__ = (
-        "_bucket", "_context", "_fanout", "_identity", "_ping", "_sink", "binary", "client", "closed", "id", "outbox",
+        "_bucket", "_context", "_fanout", "_identity", "_ping", "_probes", "_sink", "binary", "client", "closed", "id", "outbox",
         "spooled", "subscriptions", "unanswered",
     )  # fmt: skip
 
@@ -107,6 +110,7 @@ class Session:
         self._identity: Identity | None = None
         self._bucket: TokenBucket | None = None
         self._ping = Ping()
+        self._probes = 0
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open" if self._identity else "new"
@@ -194,6 +198,10 @@ class Session:
 
     def heartbeat(self) -> None:
         """Send a ping, or close a connection that has left two without an answer."""
+        self._probes = 0
+        self._send_ping()
+
+    def _send_ping(self) -> None:
         if self.unanswered >= MISSED_PINGS:
             self.end(codes.HEARTBEAT_MISSED)
             return
@@ -298,10 +306,17 @@ class Session:
     def _pong(self, frame: ClientFrame) -> None:
         pong: Pong = frame.pong
         ping = self._ping
-        if pong.sequence != ping.sequence:
+        if pong.sequence == ping.sequence and pong.sequence:
+            self._take_times(pong)
+        elif pong.sequence:
             # A late answer to an earlier ping is a sign of life, but its times belong to another exchange.
             self.unanswered = min(self.unanswered, 1)
-            return
+        if pong.probe and self._probes < MAX_PROBES:
+            self._probes += 1
+            self._send_ping()
+
+    def _take_times(self, pong: Pong) -> None:
+        ping = self._ping
         self.unanswered = 0
         ping.previous_client_receive_time_unix_nano = pong.client_receive_time_unix_nano
         ping.previous_client_send_time_unix_nano = pong.client_send_time_unix_nano

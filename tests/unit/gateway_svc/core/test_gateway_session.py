@@ -89,6 +89,20 @@ def test_two_unanswered_pings_close(world: World) -> None:
     assert closed(sink) == codes.HEARTBEAT_MISSED.number
 
 
+def test_a_client_may_ask_for_eight_pings_within_a_heartbeat(world: World) -> None:
+    session, sink = world.session()
+    send(session, pong=Pong(probe=True))
+    for sequence in range(1, 12):
+        send(session, pong=Pong(sequence=sequence, probe=True))
+    pings = [frame.ping.sequence for frame in sink.frames() if frame.HasField("ping")]
+    assert pings == [1, 2, 3, 4, 5, 6, 7, 8]
+    session.heartbeat()
+    send(session, pong=Pong(sequence=9, probe=True))
+    pings = [frame.ping.sequence for frame in sink.frames() if frame.HasField("ping")]
+    assert pings[-2:] == [9, 10]
+    assert sink.closed is None
+
+
 def test_a_ping_tells_the_times_of_the_exchange_before_once(world: World) -> None:
     session, sink = world.session()
     world.time = 1.0

@@ -44,6 +44,7 @@ function encodeFrame(frame: ClientFrame): Json {
           sequence: String(frame.sequence),
           clientReceiveTimeUnixNano: nanos(frame.receive),
           clientSendTimeUnixNano: nanos(frame.send),
+          probe: frame.probe,
         },
       };
     case "receipt":

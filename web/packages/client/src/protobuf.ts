@@ -87,6 +87,7 @@ function encodeFrame(frame: ClientFrame): ClientFrameInit {
           sequence: frame.sequence,
           clientReceiveTimeUnixNano: nanos(frame.receive),
           clientSendTimeUnixNano: nanos(frame.send),
+          probe: frame.probe,
         },
       };
     case "receipt":

@@ -448,7 +448,7 @@ describe("heartbeat, clock and latency", () => {
     socket.push({ ping: { sequence: "7", serverSendTimeUnixNano: gateway.nanos() } });
     const now = String(BigInt(Date.now()) * 1_000_000n);
     expect(socket.lastCommand).toEqual({
-      pong: { sequence: "7", clientReceiveTimeUnixNano: now, clientSendTimeUnixNano: now },
+      pong: { sequence: "7", clientReceiveTimeUnixNano: now, clientSendTimeUnixNano: now, probe: true },
     });
   });
 

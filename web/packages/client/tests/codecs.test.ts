@@ -178,7 +178,7 @@ const CLIENT_FRAMES: ClientFrame[] = [
   { kind: "hello", token: "t", client: "c" },
   { kind: "subscribe", channel: "c", lanes: ["HIGH"], start: "LAST_N", lastN: 20, positions: [position] },
   { kind: "unsubscribe", channel: "c" },
-  { kind: "pong", sequence: 3n, receive: 1_767_225_600_000_000, send: 1_767_225_600_000_500 },
+  { kind: "pong", sequence: 3n, receive: 1_767_225_600_000_000, send: 1_767_225_600_000_500, probe: true },
   {
     kind: "receipt",
     samples: [
