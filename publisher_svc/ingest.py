@@ -32,7 +32,7 @@ from lanecast.core.priority import EXPRESS_LANES, LANES, Priority
 from lanecast.v1.event_pb2 import Event
 from publisher_svc.core import admission
 from publisher_svc.core.admission import LoadLimit, ProducerOrder, Refusal
-from publisher_svc.core.downstream import groups_of
+from publisher_svc.core.downstream import Group, groups_of
 from publisher_svc.core.registry import TypeRegistry
 from publisher_svc.core.tail import Tail
 from publisher_svc.hub import Hub
@@ -41,6 +41,7 @@ from publisher_svc.log.base import ChannelLane, Entry, EventLog, LogError
 log = logging.getLogger(__name__)
 
 _EXPRESS_SLICE = 256
+_LANES = {lane.wire_value: lane for lane in LANES}
 _OURS: tuple[Literal["offset", "prev_offset", "accept_time_unix_nano", "store_time_unix_nano"], ...] = (
     "offset", "prev_offset", "accept_time_unix_nano", "store_time_unix_nano",
 )  # fmt: skip
@@ -140,7 +141,7 @@ class Ingest:
             return refusal
         if not order.passes(event):
             return admission.out_of_order()
-        return self._limit.refuse(Priority(event.priority))
+        return self._limit.refuse(_LANES[event.priority])
 
     def _queue(self, event: Event, source: str, accept_ns: int, submission: Submission, index: int) -> None:
         if not event.id:
@@ -151,13 +152,13 @@ class Ingest:
             for name in _OURS:
                 event.ClearField(name)
         data = event.SerializeToString()
-        lane = Priority(event.priority)
-        entry = Entry(event.channel, lane, event.id, data, accept_ns)
-        waiting = _Waiting(entry, event, submission, index, len(data))
+        lane = _LANES[event.priority]
+        size = len(data)
+        waiting = _Waiting(Entry(event.channel, lane, event.id, data, accept_ns), event, submission, index, size)
         (self._express if lane in EXPRESS_LANES else self._bulk).append(waiting)
-        self._limit.add(waiting.size)
+        self._limit.add(size)
         submission.open += 1
-        submission.size += waiting.size
+        submission.size += size
 
     async def _run(self) -> None:
         while True:
@@ -197,8 +198,12 @@ class Ingest:
             if self._hub.wants(entry.channel):
                 wanted.setdefault(key, []).append(entry)
         for key, entries in wanted.items():
-            events = ((entry.offset, entry.data + stored) for entry in entries)
-            self._hub.dispatch(groups_of(*key, self.batch_head(key), events))
+            head = self.batch_head(key)
+            if len(entries) == 1:
+                data = entries[0].data + stored
+                self._hub.dispatch((Group(*key, head, [data], entries[0].offset, len(data)),))
+            else:
+                self._hub.dispatch(groups_of(*key, head, ((entry.offset, entry.data + stored) for entry in entries)))
 
     def batch_head(self, key: ChannelLane) -> bytes:
         """Return `wire.batch_head` of a channel and lane."""
@@ -219,7 +224,8 @@ class Ingest:
     def _settle(self, waiting: _Waiting, refusal: Refusal | None) -> None:
         entry, submission = waiting.entry, waiting.submission
         self._limit.remove(waiting.size)
-        submission.order.settle(entry.channel, entry.lane, entry.event_id, refusal)
+        if refusal is not None or submission.order.fenced:
+            submission.order.settle(entry.channel, entry.lane, entry.event_id, refusal)
         submission.results[waiting.index] = entry if refusal is None else refusal
         if refusal is not None:
             self._rejected.add(entry.lane, refusal.reason)

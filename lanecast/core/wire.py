@@ -34,9 +34,11 @@ _SMALL = tuple(bytes((value,)) for value in range(128))
 
 _EVENT_ID = _tag(1, _LEN)
 _EVENT_SOURCE = _tag(2, _LEN)
-_EVENT_OFFSET = _tag(16, _VARINT)
-_EVENT_PREV_OFFSET = _tag(17, _VARINT)
+_EVENT_OFFSET = _tag(16, _I64)
+_EVENT_PREV_OFFSET = _tag(17, _I64)
 _EVENT_ACCEPT_TIME = _tag(18, _I64)
+_FIRST = Struct("<2sQ2sQ").pack
+_POSITION = Struct("<2sQ2sQ2sQ").pack
 _EVENT_STORE_TIME = _tag(19, _I64)
 
 _BATCH_CHANNEL = _tag(1, _LEN)
@@ -72,8 +74,9 @@ def event_position(offset: int, prev_offset: int, accept_time_unix_nano: int) ->
     Zeros are left out, as protobuf does: the size of a message is then the same however it was made, and credit is
     counted in it.
     """
-    previous = _EVENT_PREV_OFFSET + varint(prev_offset) if prev_offset else b""
-    return b"".join((_EVENT_OFFSET, varint(offset), previous, _EVENT_ACCEPT_TIME, _FIXED64(accept_time_unix_nano)))
+    if not prev_offset:
+        return _FIRST(_EVENT_OFFSET, offset, _EVENT_ACCEPT_TIME, accept_time_unix_nano)
+    return _POSITION(_EVENT_OFFSET, offset, _EVENT_PREV_OFFSET, prev_offset, _EVENT_ACCEPT_TIME, accept_time_unix_nano)
 
 
 def event_store_time(unix_nano: int) -> bytes:

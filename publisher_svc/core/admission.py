@@ -48,6 +48,10 @@ def check_event(event: Event, registry: TypeRegistry) -> Refusal | None:
 
 
 def _check_sizes(event: Event) -> Refusal | None:
+    event_id, source, key = event.id, event.source, event.conflation_key
+    short = len(event_id) <= MAX_ID_BYTES and len(source) <= MAX_SOURCE_BYTES and len(key) <= MAX_KEY_BYTES
+    if short and event_id.isascii() and source.isascii() and key.isascii() and not event.trace_context:
+        return None  # as good as every event
     for name, text, limit in (
         ("id", event.id, MAX_ID_BYTES),
         ("source", event.source, MAX_SOURCE_BYTES),
@@ -141,6 +145,11 @@ class ProducerOrder:
 
     def __init__(self) -> None:
         self._fences: dict[tuple[str, int], str] = {}
+
+    @property
+    def fenced(self) -> bool:
+        """True while an event waits to be sent again."""
+        return bool(self._fences)
 
     def passes(self, event: Event) -> bool:
         """Say whether an event may be tried now."""

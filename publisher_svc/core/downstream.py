@@ -25,9 +25,9 @@ MAX_QUEUE_EVENTS = 8_192
 _BATCH_OVERHEAD = 32
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Group:
-    """Consecutive events of one channel and lane, as they come from the log."""
+    """Consecutive events of one channel and lane, as they come from the log. Never changed: streams share it."""
 
     channel: str
     lane: Priority

@@ -12,6 +12,7 @@ from typing import Protocol
 from lanecast.core.position import Lineage
 from lanecast.core.priority import Priority
 from lanecast.errors import LanecastError
+from publisher_svc.core.dedup import fingerprint
 
 ChannelLane = tuple[str, Priority]
 """A channel and one of its lanes: the unit of order."""
@@ -36,10 +37,15 @@ class Entry:
     """The serialised event; with its position appended once it is stored."""
     accept_ns: int
     """When the event came off the wire, nanoseconds since the Unix epoch."""
+    mark: int = field(init=False)
+    """Fingerprint of channel and id; see `core.dedup`."""
     offset: int = 0
     prev_offset: int = 0
     duplicate: bool = False
     """True: an event with this id was there already, at `offset`; nothing was stored."""
+
+    def __post_init__(self) -> None:
+        self.mark = fingerprint(self.channel, self.event_id)
 
 
 @dataclass(frozen=True, slots=True)

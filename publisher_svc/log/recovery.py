@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lanecast.core.limits import DEDUP_WINDOW_SECONDS
 from lanecast.v1.event_pb2 import Event
-from publisher_svc.core.dedup import DedupWindow
+from publisher_svc.core.dedup import DedupWindow, fingerprint
 from publisher_svc.log import segment
 from publisher_svc.log.base import ChannelLane
 
@@ -64,5 +64,5 @@ def _recover_ids(folder: Path, state: Recovered, since_ns: int) -> None:
         reader = segment.SegmentReader(folder, number)
         if reader.newest_time() >= since_ns:
             for channel, offset, time_ns, data in reader.since(since_ns):
-                state.dedup.add(channel, Event.FromString(data).id, offset, time_ns)
+                state.dedup.add(fingerprint(channel, Event.FromString(data).id), offset, time_ns)
         reader.close()

@@ -138,7 +138,7 @@ class SqliteEventLog:
         except LogError:
             self._heads.update(undo)
             for entry in fresh:
-                self._dedup.forget(entry.channel, entry.event_id)
+                self._dedup.forget(entry.mark)
             raise
         self._end = fresh[-1].offset
         self._look_after_segments(writer)
@@ -196,8 +196,9 @@ class SqliteEventLog:
     async def _known_duplicates(self, entries: list[Entry]) -> set[int]:
         """Return the offsets of stored events that entries repeat; fingerprints may collide, so ids are compared."""
         known: set[int] = set()
+        find = self._dedup.find
         for entry in entries:
-            found = self._dedup.find(entry.channel, entry.event_id)
+            found = find(entry.mark)
             if found is None:
                 continue
             stored = await self.get(found)
@@ -212,7 +213,7 @@ class SqliteEventLog:
         undo: dict[ChannelLane, int] = {}
         heads, dedup, end = self._heads, self._dedup, self._end
         for entry in entries:
-            found = dedup.find(entry.channel, entry.event_id)
+            found = dedup.find(entry.mark)
             if found is not None and (found in known or _repeats(entry, fresh, found - self._end - 1)):
                 entry.offset, entry.duplicate = found, True
                 continue
@@ -223,7 +224,7 @@ class SqliteEventLog:
             entry.offset, entry.prev_offset = end, previous
             entry.data += wire.event_position(end, previous, entry.accept_ns)
             heads[key] = end
-            dedup.add(entry.channel, entry.event_id, end, entry.accept_ns)
+            dedup.add(entry.mark, end, entry.accept_ns)
             fresh.append(entry)
         return fresh, undo
 

@@ -182,7 +182,7 @@ async def test_where_a_subscriber_may_start(
 @pytest.mark.parametrize(
     ("position", "reason", "going_on"),
     [
-        (LanePosition(epoch="nobody knows", offset=9), GAP_REASON_EPOCH_UNKNOWN, ["0", "1", "2"]),
+        (LanePosition(epoch="nobody knows", offset=9), GAP_REASON_EPOCH_UNKNOWN, ["0", "1", "2", "3"]),
         (LanePosition(epoch="", offset=99), GAP_REASON_AHEAD, ["3"]),
     ],
 )

@@ -11,7 +11,7 @@ from lanecast.ai.v1 import bots_pb2, concierge_pb2
 from lanecast.core.position import EpochStart, Lineage, Position
 from lanecast.core.priority import Priority
 from lanecast.v1.event_pb2 import GAP_REASON_AHEAD, GAP_REASON_EPOCH_UNKNOWN
-from publisher_svc.core.dedup import DedupWindow
+from publisher_svc.core.dedup import DedupWindow, fingerprint
 from publisher_svc.core.registry import RegistryError, TypeRegistry
 from publisher_svc.core.resume import Resumption, resume
 from publisher_svc.core.tail import Tail
@@ -22,28 +22,28 @@ KEY = ("a", Priority.LOW)
 
 def test_an_id_is_found_for_120_s_and_then_dropped() -> None:
     window = DedupWindow()
-    window.add("a", "x", 1, 0)
-    window.add("a", "y", 2, 119 * SECOND)
-    assert window.find("a", "x") == 1
-    assert window.find("b", "x") is None
-    window.add("a", "z", 3, 131 * SECOND)
-    assert window.find("a", "x") is None
-    assert window.find("a", "y") == 2
+    window.add(fingerprint("a", "x"), 1, 0)
+    window.add(fingerprint("a", "y"), 2, 119 * SECOND)
+    assert window.find(fingerprint("a", "x")) == 1
+    assert window.find(fingerprint("b", "x")) is None
+    window.add(fingerprint("a", "z"), 3, 131 * SECOND)
+    assert window.find(fingerprint("a", "x")) is None
+    assert window.find(fingerprint("a", "y")) == 2
     assert len(window) == 2
 
 
 def test_a_clock_that_goes_back_forgets_nothing() -> None:
     window = DedupWindow()
-    window.add("a", "x", 1, 3_600 * SECOND)
-    window.add("a", "y", 2, 0)
-    assert (window.find("a", "x"), window.find("a", "y")) == (1, 2)
+    window.add(fingerprint("a", "x"), 1, 3_600 * SECOND)
+    window.add(fingerprint("a", "y"), 2, 0)
+    assert (window.find(fingerprint("a", "x")), window.find(fingerprint("a", "y"))) == (1, 2)
 
 
 def test_an_id_taken_back_is_unknown() -> None:
     window = DedupWindow()
-    window.add("a", "x", 1, 0)
-    window.forget("a", "x")
-    assert window.find("a", "x") is None
+    window.add(fingerprint("a", "x"), 1, 0)
+    window.forget(fingerprint("a", "x"))
+    assert window.find(fingerprint("a", "x")) is None
 
 
 @given(
