@@ -41,6 +41,7 @@ from publisher_svc.log.base import ChannelLane, Entry, EventLog, LogError
 log = logging.getLogger(__name__)
 
 _EXPRESS_SLICE = 256
+_SHARED_SLICE = 32
 _LANES = {lane.wire_value: lane for lane in LANES}
 _OURS: tuple[Literal["offset", "prev_offset", "accept_time_unix_nano", "store_time_unix_nano"], ...] = (
     "offset", "prev_offset", "accept_time_unix_nano", "store_time_unix_nano",
@@ -165,11 +166,20 @@ class Ingest:
             await self._wake.wait()
             self._wake.clear()
             while self._express or self._bulk:
-                queue, most = (self._express, _EXPRESS_SLICE) if self._express else (self._bulk, BULK_BATCH_EVENTS)
-                batch = [queue.popleft() for _ in range(min(most, len(queue)))]
-                await self._commit(batch)
+                await self._commit(self._next_slice())
                 await asyncio.sleep(0)  # an express event that has arrived meanwhile goes next
             self._idle.set()
+
+    def _next_slice(self) -> list[_Waiting]:
+        """Take what is committed next. A commit has its price: HIGH takes a little bulk along, CRITICAL does not."""
+        express, bulk = self._express, self._bulk
+        batch = [express.popleft() for _ in range(min(_EXPRESS_SLICE, len(express)))]
+        if not batch:
+            return [bulk.popleft() for _ in range(min(BULK_BATCH_EVENTS, len(bulk)))]
+        if len(batch) + len(bulk) <= _SHARED_SLICE and all(w.entry.lane is not Priority.CRITICAL for w in batch):
+            batch += bulk
+            bulk.clear()
+        return batch
 
     async def _commit(self, batch: list[_Waiting]) -> None:
         try:

@@ -25,7 +25,7 @@ from publisher_svc.core.admission import ProducerOrder, Refusal
 from publisher_svc.ingest import Ingest, Submission
 from publisher_svc.log.base import Entry
 
-_ACK_INTERVAL_SECONDS = 0.002
+_ACK_INTERVAL_SECONDS = 0.004
 """Least time between two messages of acknowledgements on a busy stream: each costs as much as storing five events."""
 
 _OPENING = "the first message of the stream must be `open`: send PublishEventStreamRequest.open, then `publish`"

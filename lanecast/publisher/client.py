@@ -11,6 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Sequence
+from threading import get_ident
 from types import TracebackType
 from typing import Any, Self
 
@@ -88,6 +89,7 @@ class AsyncPublisher:
         self._link = PublisherLink(self._outbox, Targets(targets), source, self._settings, self._settle)
         self._link.on_opened = self._learn_limits
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
         self._room = WaitingRoom(self._outbox.has_room)
         self._flushes: list[tuple[int, asyncio.Future[None]]] = []
         self._failures: deque[str] = deque(maxlen=_REMEMBERED_FAILURES)
@@ -121,6 +123,7 @@ class AsyncPublisher:
         if self._closing is not None:
             raise PublisherClosedError(_CLOSED)
         self._loop = asyncio.get_running_loop()
+        self._thread = get_ident()
         await self._link.connect()
 
     async def flush(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - it ends with an error of its own
@@ -319,7 +322,8 @@ class AsyncPublisher:
         loop = self._loop
         if loop is None:
             raise PublisherClosedError("the publisher is not open: use it inside `async with`, or call connect() first")
-        if asyncio.get_running_loop() is not loop:
+        # Not get_running_loop(): it asks the kernel for the process id, which costs more than all the rest of this.
+        if get_ident() != self._thread or not loop.is_running():
             raise PublisherClosedError("the publisher belongs to another event loop: create one in each loop")
         return loop
 
