@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from lanecast.runtime.config import load
@@ -12,7 +13,13 @@ from metrics_svc.config import SECTION, MetricsConfig
 
 def main() -> int:
     """Run until told to stop; return the exit code."""
-    return run("metrics", lambda: MetricsService(load(MetricsConfig, SECTION)))
+    return run("metrics", _build)
+
+
+def _build() -> MetricsService:
+    config = load(MetricsConfig, SECTION)
+    os.nice(config.niceness)
+    return MetricsService(config)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,9 @@ class MetricsConfig:
         (), "Networks besides loopback that may ask for such a token, for containers whose port is published locally."
     )
     max_streams: int = option(64, "Most streams of metrics that are open at once, over gRPC and over HTTP each.")
+    niceness: int = option(
+        10, "How much more processor time others may claim, 0 to 19: delivery goes before telemetry."
+    )
     drain_seconds: float = option(5.0, "Longest time that calls in progress may take after SIGTERM.")
 
     def __post_init__(self) -> None:

@@ -22,8 +22,11 @@ from bench import websocket
 from bench.scenario import Scenario
 from bench.servers import HOST, ServerError, Servers
 from bench.systems.base import Endpoints, Handshake
+from lanecast import Ack, AsyncPublisher
 from lanecast._version import __version__
+from lanecast.ai.v1 import analytics_pb2, bots_pb2, concierge_pb2, strategy_pb2
 from lanecast.core.priority import Priority
+from lanecast.errors import NotAcknowledgedError, PublishError
 from lanecast.runtime import tokens
 from lanecast.v1 import gateway_pb2
 
@@ -179,74 +182,61 @@ class LanecastSubscriber:
 
 
 class LanecastPublisher:
-    """The SDK's AsyncPublisher; every acknowledgement is counted."""
+    """The SDK's AsyncPublisher. The futures are looked at when all is sent: until then there is better to do."""
 
     def __init__(self, target: str) -> None:
         self._target = target
         self._refused: dict[int, str] = {}
         self._counters = dict.fromkeys(("sent", "acknowledged", "duplicates"), 0)
-        self._open = 0
-        self._idle = asyncio.Event()
+        self._futures: list[tuple[int, asyncio.Future[Ack]]] = []
 
     async def open(self) -> None:
         """Connect."""
-        from lanecast import AsyncPublisher
-        from lanecast.ai.v1 import analytics_pb2, bots_pb2, concierge_pb2, strategy_pb2
-
         self._publisher = AsyncPublisher(self._target)
         await self._publisher.__aenter__()
         # One type per lane, the text in the field that a person would read.
-        self._build: dict[Priority, Callable[[str], Message]] = {
-            Priority.CRITICAL: lambda text: concierge_pb2.ConciergeInsight(text=text),
-            Priority.HIGH: lambda text: bots_pb2.BotHandoff(summary=text),
-            Priority.NORMAL: lambda text: analytics_pb2.ShapExplanation(subject=text),
-            Priority.LOW: lambda text: strategy_pb2.StrategyRecommendation(rationale=text),
+        self._build: dict[int, tuple[Priority, Callable[[str], Message]]] = {
+            1: (Priority.CRITICAL, lambda text: concierge_pb2.ConciergeInsight(text=text)),
+            2: (Priority.HIGH, lambda text: bots_pb2.BotHandoff(summary=text)),
+            3: (Priority.NORMAL, lambda text: analytics_pb2.ShapExplanation(subject=text)),
+            4: (Priority.LOW, lambda text: strategy_pb2.StrategyRecommendation(rationale=text)),
         }
 
     def send(self, number: int, channel: str, lane: int, payload: bytes) -> None:
         """Hand one event to the SDK."""
-        from lanecast.errors import PublishError
-
-        priority = Priority(lane)
-        message = self._build[priority](payload.decode("ascii"))
+        priority, build = self._build[lane]
+        message = build(payload.decode("ascii"))
         self._counters["sent"] += 1
         try:
             future = self._publisher.publish_nowait(channel, message, priority=priority)
         except PublishError as error:
             self._refused[number] = error.reason
-            return
-        self._open += 1
-        future.add_done_callback(lambda done: self._answered(number, done))
-
-    def _answered(self, number: int, future: asyncio.Future[Any]) -> None:
-        from lanecast.errors import PublishError
-
-        self._open -= 1
-        if not self._open:
-            self._idle.set()
-        if future.cancelled():
-            self._refused[number] = "CANCELLED"
-            return
-        error = future.exception()
-        if error is None:
-            self._counters["acknowledged"] += 1
-            self._counters["duplicates"] += bool(future.result().duplicate)
         else:
-            self._refused[number] = error.reason if isinstance(error, PublishError) else type(error).__name__
+            self._futures.append((number, future))
 
     def flush(self) -> None:
         """Do nothing: the SDK decides when it writes."""
 
     async def close(self) -> None:
-        """Wait for all acknowledgements, then close the SDK."""
+        """Wait for all acknowledgements, then close the SDK, and count."""
         try:
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                while self._open:
-                    self._idle.clear()
-                    await self._idle.wait()
-        except TimeoutError:
-            self._counters["unacknowledged"] = self._open
-        await self._publisher.__aexit__(None, None, None)
+            await self._publisher.flush(_CLOSE_SECONDS)
+        except NotAcknowledgedError as error:
+            self._counters["unacknowledged"] = len(error.event_ids)
+        await self._publisher.close()
+        for number, future in self._futures:
+            self._count(number, future)
+
+    def _count(self, number: int, future: asyncio.Future[Ack]) -> None:
+        if not future.done() or future.cancelled():
+            self._refused[number] = "UNANSWERED"
+            return
+        error = future.exception()
+        if error is None:
+            self._counters["acknowledged"] += 1
+            self._counters["duplicates"] += future.result().duplicate
+        else:
+            self._refused[number] = error.reason if isinstance(error, PublishError) else type(error).__name__
 
     def refused(self) -> dict[int, str]:
         """Return what was not accepted."""

@@ -89,7 +89,8 @@ class Session:
     """The state of one connection."""
 
     __slots__ = (
-        "_bucket", "_context", "_fanout", "_identity", "_ping", "_probes", "_sink", "binary", "client", "closed", "id", "outbox",
+        "_bucket", "_context", "_fanout", "_identity", "_ping", "_probes",
+        "_sink", "binary", "client", "closed", "id", "outbox",
         "spooled", "subscriptions", "unanswered",
     )  # fmt: skip
 

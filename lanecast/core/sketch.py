@@ -60,6 +60,12 @@ class Sketch:
         if self.minimum_ns is None or duration < self.minimum_ns:
             self.minimum_ns = duration
 
+    def used(self) -> range:
+        """Return the indexes from the first to the last bucket that counted anything; empty where none did."""
+        if self.minimum_ns is None:
+            return range(0)
+        return range(_index(self.minimum_ns), _index(self.maximum_ns) + 1)
+
     @property
     def count(self) -> int:
         """Number of durations counted."""
@@ -129,3 +135,8 @@ class Sketch:
     def _clamp(self, seconds: float) -> float:
         low = (self.minimum_ns or 0) / 1e9
         return min(max(seconds, low), self.maximum_ns / 1e9)
+
+
+def _index(duration_ns: int) -> int:
+    """Return the bucket of a duration; `record_ns` says the same in place."""
+    return min(max(ceil((log2(duration_ns) - _SHIFT) * _PER_OCTAVE) - 1, 0), BUCKETS - 1)

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 _DELTA = metrics_pb2.AGGREGATION_TEMPORALITY_DELTA
 _EXPORT_TIMEOUT_SECONDS = 5.0
+_SKETCHES_PER_TURN = 4
+"""Histograms that are encoded before the loop may do something else, about 0.2 ms."""
 
 
 class OtlpExporter:
@@ -68,23 +70,32 @@ class OtlpExporter:
     async def export(self) -> bool:
         """Send what was measured since the last export; say whether it arrived."""
         now = time.time_ns()
-        sketches = list(self._instruments.take_sketches())
-        counters = list(self._instruments.take_counters())
-        gauges = list(self._instruments.read_gauges())
-        request = build_request(self._resource, sketches, counters, gauges, self._started_ns, now)
+        sketches: list[tuple[Key, Sketch]] = []
+        counters: list[tuple[Key, int]] = []
+        builder = RequestBuilder(self._resource, self._started_ns, now)
+        arrived = False
         try:
-            await self._stub.Export(request, timeout=_EXPORT_TIMEOUT_SECONDS)
+            for taken in self._instruments.take_sketches():
+                sketches.append(taken)
+                builder.histogram(*taken)
+                if len(sketches) % _SKETCHES_PER_TURN == 0:
+                    await asyncio.sleep(0)  # events go first
+            counters += self._instruments.take_counters()
+            gauges = list(self._instruments.read_gauges())
+            await self._stub.Export(builder.finish(counters, gauges), timeout=_EXPORT_TIMEOUT_SECONDS)
+            arrived = True
         except grpc.aio.AioRpcError as error:
-            self._instruments.give_back(sketches, counters)
             if not self._failing:
                 log.warning(
                     "telemetry cannot be sent to %s (%s); it is kept and sent later", self._target, error.code()
                 )
-            self._failing = True
-            return False
-        self._failing = False
-        self._started_ns = now
-        return True
+        finally:
+            self._failing = not arrived
+            if arrived:
+                self._started_ns = now
+            else:
+                self._instruments.give_back(sketches, counters)
+        return arrived
 
     async def _loop(self) -> None:
         while True:
@@ -92,53 +103,57 @@ class OtlpExporter:
             await self.export()
 
 
-def build_request(
-    resource: resource_pb2.Resource,
-    sketches: Sequence[tuple[Key, Sketch]],
-    counters: Sequence[tuple[Key, int]],
-    gauges: Sequence[tuple[Key, float]],
-    start_ns: int,
-    end_ns: int,
-) -> metrics_service_pb2.ExportMetricsServiceRequest:
-    """Return the OTLP request for one interval."""
-    metrics: dict[str, metrics_pb2.Metric] = {}
+class RequestBuilder:
+    """Builds the OTLP request for one interval, a series at a time."""
 
-    def metric(name: str) -> metrics_pb2.Metric:
-        return metrics.setdefault(name, metrics_pb2.Metric(name=name, unit=UNITS[name]))
+    def __init__(self, resource: resource_pb2.Resource, start_ns: int, end_ns: int) -> None:
+        self._resource = resource
+        self._start_ns = start_ns
+        self._end_ns = end_ns
+        self._metrics: dict[str, metrics_pb2.Metric] = {}
 
-    for key, sketch in sketches:
-        histogram = metric(key.name).exponential_histogram
+    def histogram(self, key: Key, sketch: Sketch) -> None:
+        """Add what a sketch has counted in the interval."""
+        histogram = self._metric(key.name).exponential_histogram
         histogram.aggregation_temporality = _DELTA
-        histogram.data_points.append(_histogram_point(key, sketch, start_ns, end_ns))
-    for key, amount in counters:
-        total = metric(key.name).sum
-        total.aggregation_temporality = _DELTA
-        total.is_monotonic = True
-        total.data_points.append(
-            metrics_pb2.NumberDataPoint(
-                attributes=_attributes(key.attributes),
-                start_time_unix_nano=start_ns,
-                time_unix_nano=end_ns,
-                as_int=amount,
+        histogram.data_points.append(_histogram_point(key, sketch, self._start_ns, self._end_ns))
+
+    def finish(
+        self, counters: Sequence[tuple[Key, int]], gauges: Sequence[tuple[Key, float]]
+    ) -> metrics_service_pb2.ExportMetricsServiceRequest:
+        """Add counters and gauges, and return the request."""
+        for key, amount in counters:
+            total = self._metric(key.name).sum
+            total.aggregation_temporality = _DELTA
+            total.is_monotonic = True
+            total.data_points.append(
+                metrics_pb2.NumberDataPoint(
+                    attributes=_attributes(key.attributes),
+                    start_time_unix_nano=self._start_ns,
+                    time_unix_nano=self._end_ns,
+                    as_int=amount,
+                )
             )
+        for key, value in gauges:
+            self._metric(key.name).gauge.data_points.append(
+                metrics_pb2.NumberDataPoint(
+                    attributes=_attributes(key.attributes), time_unix_nano=self._end_ns, as_double=value
+                )
+            )
+        scope = common_pb2.InstrumentationScope(name="lanecast", version=__version__)
+        scoped = metrics_pb2.ScopeMetrics(scope=scope, metrics=self._metrics.values())
+        return metrics_service_pb2.ExportMetricsServiceRequest(
+            resource_metrics=[metrics_pb2.ResourceMetrics(resource=self._resource, scope_metrics=[scoped])]
         )
-    for key, value in gauges:
-        metric(key.name).gauge.data_points.append(
-            metrics_pb2.NumberDataPoint(attributes=_attributes(key.attributes), time_unix_nano=end_ns, as_double=value)
-        )
-    scope = common_pb2.InstrumentationScope(name="lanecast", version=__version__)
-    scoped = metrics_pb2.ScopeMetrics(scope=scope, metrics=metrics.values())
-    return metrics_service_pb2.ExportMetricsServiceRequest(
-        resource_metrics=[metrics_pb2.ResourceMetrics(resource=resource, scope_metrics=[scoped])]
-    )
+
+    def _metric(self, name: str) -> metrics_pb2.Metric:
+        return self._metrics.setdefault(name, metrics_pb2.Metric(name=name, unit=UNITS[name]))
 
 
 def _histogram_point(key: Key, sketch: Sketch, start_ns: int, end_ns: int) -> metrics_pb2.ExponentialHistogramDataPoint:
-    counts = sketch.counts
-    first = next((index for index, count in enumerate(counts) if count), 0)
-    last = next((index for index in range(len(counts) - 1, -1, -1) if counts[index]), -1)
+    used = sketch.used()
     positive = metrics_pb2.ExponentialHistogramDataPoint.Buckets(
-        offset=MIN_INDEX + first, bucket_counts=counts[first : last + 1]
+        offset=MIN_INDEX + used.start, bucket_counts=sketch.counts[used.start : used.stop]
     )
     point = metrics_pb2.ExponentialHistogramDataPoint(
         attributes=_attributes(key.attributes),

@@ -12,7 +12,7 @@ from opentelemetry.proto.resource.v1 import resource_pb2
 
 from lanecast.core import instruments as names
 from lanecast.core.instruments import Instruments
-from lanecast.runtime.otlp import build_request
+from lanecast.runtime.otlp import RequestBuilder
 from metrics_svc import otlp_receiver
 from metrics_svc.core.telemetry import NANOS
 from metrics_svc.otlp_receiver import OtlpReceiver
@@ -84,14 +84,10 @@ async def test_what_our_exporter_sends_arrives_whole(bench: Any) -> None:
     instruments.counter(names.EVENT_DELIVERED, lane="HIGH").add(4)
     instruments.gauge(names.CONNECTION_ACTIVE, lambda: 9.0)
     expected = (list(sketch.counts), sketch.sum_ns, sketch.minimum_ns, sketch.maximum_ns)
-    message = build_request(
-        RESOURCE,
-        list(instruments.take_sketches()),
-        list(instruments.take_counters()),
-        list(instruments.read_gauges()),
-        bench.now_ns - NANOS,
-        bench.now_ns,
-    )
+    builder = RequestBuilder(RESOURCE, bench.now_ns - NANOS, bench.now_ns)
+    for taken in instruments.take_sketches():
+        builder.histogram(*taken)
+    message = builder.finish(list(instruments.take_counters()), list(instruments.read_gauges()))
     receiver = OtlpReceiver(bench.telemetry, lambda: bench.now_ns)
     response = await receiver.Export(message, None)
     assert response == service_pb2.ExportMetricsServiceResponse()

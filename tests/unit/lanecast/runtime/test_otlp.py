@@ -12,7 +12,7 @@ from opentelemetry.proto.resource.v1 import resource_pb2
 from lanecast.core.instruments import EVENT_ACCEPTED, HOP_DURATION, QUEUE_DEPTH, Instruments
 from lanecast.core.sketch import MIN_INDEX, SCALE
 from lanecast.runtime.grpc_server import GrpcServer
-from lanecast.runtime.otlp import OtlpExporter, build_request
+from lanecast.runtime.otlp import OtlpExporter, RequestBuilder
 
 SERVICE: ServiceDescriptor = metrics_service_pb2.DESCRIPTOR.services_by_name["MetricsService"]
 
@@ -28,14 +28,10 @@ def measured() -> Instruments:
 
 def test_instruments_become_delta_metrics_that_lose_nothing() -> None:
     instruments = measured()
-    request = build_request(
-        resource_pb2.Resource(),
-        list(instruments.take_sketches()),
-        list(instruments.take_counters()),
-        list(instruments.read_gauges()),
-        1,
-        2,
-    )
+    builder = RequestBuilder(resource_pb2.Resource(), 1, 2)
+    for taken in instruments.take_sketches():
+        builder.histogram(*taken)
+    request = builder.finish(list(instruments.take_counters()), list(instruments.read_gauges()))
     metrics = {metric.name: metric for metric in request.resource_metrics[0].scope_metrics[0].metrics}
     histogram = metrics[HOP_DURATION].exponential_histogram
     (point,) = histogram.data_points
