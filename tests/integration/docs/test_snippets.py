@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,12 @@ from publisher_svc.app import PublisherApp
 from publisher_svc.config import PublisherConfig
 
 ROOT = Path(__file__).parents[3]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "web/packages/client/README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _RUN_SECONDS = 30
@@ -43,6 +50,22 @@ async def test_python_runs_against_a_publisher(where: str, code: str, tmp_path: 
         _, errors = await process.communicate()
     await app.drain()
     assert process.returncode == 0, f"{where}: {errors.decode()}"
+
+
+@pytest.mark.parametrize(("where", "code"), list(snippets("ts")))
+def test_typescript_compiles_against_the_sdk(where: str, code: str, tmp_path: Path) -> None:
+    given = "declare const fetchToken: () => Promise<string>;\n"
+    (tmp_path / "snippet.ts").write_text(code + given)
+    options = {"noEmit": True, "paths": {"@lanecast/client": [str(ROOT / "web/packages/client/src/index.ts")]}}
+    config = {
+        "extends": str(ROOT / "web/packages/client/tsconfig.json"),
+        "compilerOptions": {**options, "typeRoots": [str(ROOT / "web/node_modules/@types")]},
+        "include": [str(tmp_path / "snippet.ts")],
+    }
+    (tmp_path / "tsconfig.json").write_text(json.dumps(config))
+    compiler = ROOT / "web/node_modules/.bin/tsc"
+    done = subprocess.run([compiler, "-p", tmp_path / "tsconfig.json"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{where}: {done.stdout}{done.stderr}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -144,9 +144,9 @@ export class Connection {
       this.#allowance = frame.maxCommandsPerSecond;
     }
     this.#watch();
+    this.#events?.welcome(frame); // subscribes; the clock can wait for that
     this.#probes = CLOCK_PROBES;
     this.#pong(0n, received);
-    this.#events?.welcome(frame);
   }
 
   /** Answers a ping, and asks for the next one at once while the clock is being learnt. */

@@ -159,7 +159,13 @@ export type ClientFrame =
   | { readonly kind: "hello"; readonly token: string; readonly client: string }
   | SubscribeFrame
   | { readonly kind: "unsubscribe"; readonly channel: string }
-  | { readonly kind: "pong"; readonly sequence: bigint; readonly receive: Micros; readonly send: Micros; readonly probe: boolean }
+  | {
+      readonly kind: "pong";
+      readonly sequence: bigint;
+      readonly receive: Micros;
+      readonly send: Micros;
+      readonly probe: boolean;
+    }
   | { readonly kind: "receipt"; readonly samples: readonly ReceiptSample[] }
   | { readonly kind: "refreshToken"; readonly token: string };
 
