@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from math import ceil
 
 from lanecast.core import wire
 from lanecast.core.limits import BULK_BATCH_BYTES, BULK_BATCH_EVENTS
@@ -23,6 +24,8 @@ DEFAULT_CREDIT_BYTES = 1024 * 1024
 MAX_QUEUE_BYTES = 4 * 1024 * 1024
 MAX_QUEUE_EVENTS = 8_192
 _BATCH_OVERHEAD = 32
+_BURST = 4
+"""Messages in a row that leave without lingering, so that a few events close together do not wait for one another."""
 
 
 @dataclass(slots=True, eq=False)
@@ -85,9 +88,19 @@ class _Lane:
     events: int = 0
     bytes: int = 0
     linger_ns: int = field(init=False)
+    allowance: float = float(_BURST)
+    """Messages that may leave at once; one more for each linger that passes, up to `_BURST`."""
+    counted_ns: int = 0
 
     def __post_init__(self) -> None:
         self.linger_ns = int(self.policy.linger_seconds * 1e9)
+
+    def refill(self, now_ns: int) -> None:
+        """Bring the allowance up to date."""
+        if self.linger_ns:
+            passed = (now_ns - self.counted_ns) / self.linger_ns
+            self.allowance = min(float(_BURST), self.allowance + max(0.0, passed))
+        self.counted_ns = now_ns
 
 
 class Downstream:
@@ -111,7 +124,6 @@ class Downstream:
         self._max_message_bytes = max_message_bytes
         self._max_queue_bytes = max_queue_bytes
         self._notices: list[bytes] = []
-        self._last_message_ns = 0
         self.overflows = 0
         """How often a queue was dropped to be read from the log later."""
 
@@ -210,17 +222,20 @@ class Downstream:
         """Return the next `StreamEventsResponse`, or None where nothing may be sent. Strict priority between lanes."""
         parts, self._notices = self._notices, []
         room = _Room(self._max_message_events, self._max_message_bytes)
-        quiet_ns = now_ns - self._last_message_ns
+        for state in self._lanes.values():
+            state.refill(now_ns)
         # What is due takes along what is not: the message is paid for.
-        leaving = any(_is_due(state, now_ns, quiet_ns) for state in self._lanes.values())
+        leaving = any(_is_due(state, now_ns) for state in self._lanes.values())
         for state in self._lanes.values() if leaving else ():
-            if state.policy.fixed_window and not _is_due(state, now_ns, quiet_ns):
+            if state.policy.fixed_window and not _is_due(state, now_ns):
                 continue
             while state.ready and state.credit > 0 and room.events > 0 and room.size > 0:
                 parts.append(_take_batch(state, room, now_ns))
         if not parts:
             return None
-        self._last_message_ns = now_ns
+        if leaving:
+            for state in self._lanes.values():
+                state.allowance = max(0.0, state.allowance - 1)
         return b"".join(parts)
 
     def next_due_ns(self) -> int | None:
@@ -228,9 +243,10 @@ class Downstream:
         times: list[int] = []
         for state in self._lanes.values():
             if state.ready and state.credit > 0:
-                fixed = state.policy.fixed_window
-                since_ns = next(iter(state.ready.values())).since_ns if fixed else self._last_message_ns
-                times.append(since_ns + state.linger_ns)
+                if state.policy.fixed_window:
+                    times.append(next(iter(state.ready.values())).since_ns + state.linger_ns)
+                else:
+                    times.append(state.counted_ns + ceil((1 - state.allowance) * state.linger_ns))
         return min(times, default=None)
 
     def _enqueue(self, state: _Lane, subscription: _Subscription, group: Group, now_ns: int) -> None:
@@ -260,20 +276,21 @@ class _Room:
     size: int
 
 
-def _is_due(state: _Lane, now_ns: int, quiet_ns: int) -> bool:
-    """Say whether the lane has a batch that may go: it is full, or has waited long enough, or the way is idle.
+def _is_due(state: _Lane, now_ns: int) -> bool:
+    """Say whether the lane has a batch that may go: it is full, or the lane's allowance of messages is not used up.
 
-    The stream asks only while no write is in flight, and the way is idle when no message left within the lane's linger.
-    So rare events go at once, and frequent ones share messages, which cost a hundred times what an event in them costs.
-    A fixed window, as the replaced system had, waits for its linger even where the way is idle.
+    The stream asks only while no write is in flight. So rare events go at once, and frequent ones share messages, which
+    cost a hundred times what an event in them costs; none waits longer than its lane's linger. A fixed window, as the
+    replaced system had, waits for its linger even where the way is idle.
     """
     if not state.ready or state.credit <= 0:
         return False
     policy = state.policy
+    if state.events >= policy.max_batch_events or state.bytes >= policy.max_batch_bytes:
+        return True
     if policy.fixed_window:
-        quiet_ns = now_ns - next(iter(state.ready.values())).since_ns
-    full = state.events >= policy.max_batch_events or state.bytes >= policy.max_batch_bytes
-    return full or quiet_ns >= state.linger_ns
+        return now_ns - next(iter(state.ready.values())).since_ns >= state.linger_ns
+    return state.allowance >= 1 or not state.linger_ns
 
 
 def _drop_queue(state: _Lane, subscription: _Subscription) -> None:

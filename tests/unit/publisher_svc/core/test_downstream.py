@@ -191,17 +191,26 @@ def test_a_fixed_window_holds_a_batch_until_its_time_or_until_it_is_full() -> No
     assert stream.take(NOW) is not None
 
 
-def test_an_event_that_finds_the_way_idle_goes_at_once_and_the_next_waits_for_its_linger() -> None:
+def busy(stream: Downstream, lane: Priority) -> int:
+    """Use up the lane's allowance of messages at NOW; return the next offset."""
+    offset = 1
+    while True:
+        stream.offer(group("a", lane, offset, previous=offset - 1), NOW)
+        if stream.take(NOW) is None:
+            return offset
+        offset += 1
+
+
+def test_a_few_events_go_at_once_and_the_next_waits_for_its_linger() -> None:
     stream = downstream()
     stream.add("a", Priority.NORMAL, 0, live=True)
-    stream.offer(group("a", Priority.NORMAL, 1), NOW)
-    assert stream.take(NOW) is not None
-    stream.offer(group("a", Priority.NORMAL, 2, previous=1), NOW + 1)
-    assert stream.take(NOW + 1) is None
+    assert busy(stream, Priority.NORMAL) == 5
     due = stream.next_due_ns()
     assert due == NOW + int(DEFAULT.lanes[Priority.NORMAL].linger_seconds * 1e9)
     assert stream.take(due - 1) is None
     assert stream.take(due) is not None
+    stream.offer(group("a", Priority.NORMAL, 6, previous=5), due)
+    assert stream.take(due) is None, "from now on one message for each linger"
 
 
 def test_a_full_batch_and_a_critical_event_never_wait() -> None:
@@ -220,13 +229,11 @@ def test_what_is_due_takes_along_what_is_not() -> None:
     stream = downstream()
     for lane in (Priority.CRITICAL, Priority.LOW):
         stream.add("a", lane, 0, live=True)
-    stream.offer(group("a", Priority.CRITICAL, 1), NOW)
-    assert stream.take(NOW) is not None
-    stream.offer(group("a", Priority.LOW, 2), NOW)
+    waiting = busy(stream, Priority.LOW)
     assert stream.take(NOW) is None
-    stream.offer(group("a", Priority.CRITICAL, 3, previous=1), NOW)
+    stream.offer(group("a", Priority.CRITICAL, 70), NOW)
     response = StreamEventsResponse.FromString(stream.take(NOW) or b"")
-    assert shape(response) == [("a", "CRITICAL", [3]), ("a", "LOW", [2])]
+    assert shape(response) == [("a", "CRITICAL", [70]), ("a", "LOW", [waiting])]
 
 
 @dataclass
