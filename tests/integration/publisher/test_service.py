@@ -112,14 +112,15 @@ async def test_a_stream_acknowledges_every_event_and_closes_when_asked(stub: Pub
     message = pb.PublishMessage(first_sequence=41, events=[event("last"), Event()])
     await call.write(pb.PublishEventStreamRequest(publish=message))
     await call.write(pb.PublishEventStreamRequest(close=pb.PublishClose()))
-    answers: dict[int, pb.PublishAcks] = {}
+    answers: dict[int, pb.PublishResult] = {}
     while (response := await call.read()).WhichOneof("response") == "acks":
-        answers[response.acks.first_sequence] = response.acks
+        answers.update(enumerate(response.acks.results, response.acks.first_sequence))
     assert response.WhichOneof("response") == "closed"
     assert await call.read() is grpc.aio.EOF
-    assert [result.error.reason for result in answers[1].results] == [""] * 40
-    assert len({result.offset for result in answers[1].results}) == 40
-    assert [result.error.reason for result in answers[41].results] == ["", "CHANNEL_INVALID"]
+    assert sorted(answers) == list(range(1, 43))
+    assert len({answers[number].offset for number in range(1, 42)}) == 41
+    assert [number for number, result in answers.items() if result.HasField("error")] == [42]
+    assert answers[42].error.reason == "CHANNEL_INVALID"
     page = await stub.ReadEvents(pb.ReadEventsRequest(channel="agent:42", lane=Priority.LOW.wire_value))
     assert [text_of(made) for made in page.batch.events] == [str(number) for number in range(10)]
     assert {made.source for made in page.batch.events} == {"tests"}
