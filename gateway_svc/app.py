@@ -62,7 +62,7 @@ class Gateway:
         self._heartbeat.start()
         if config.metrics_target:
             self._exporter = OtlpExporter(
-                self.instruments, config.metrics_target, service="gateway", instance=config.instance
+                self.instruments, config.metrics_target, service="gateway_svc", instance=config.instance
             )
             self._exporter.start()
         host = f"[{config.host}]" if ":" in config.host else config.host
