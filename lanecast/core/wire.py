@@ -32,8 +32,6 @@ def varint(value: int) -> bytes:
 
 _SMALL = tuple(bytes((value,)) for value in range(128))
 
-_EVENT_ID = _tag(1, _LEN)
-_EVENT_SOURCE = _tag(2, _LEN)
 _EVENT_OFFSET = _tag(16, _I64)
 _EVENT_PREV_OFFSET = _tag(17, _I64)
 _EVENT_ACCEPT_TIME = _tag(18, _I64)
@@ -59,13 +57,6 @@ def text_field(tag: bytes, text: str) -> bytes:
     """Encode a string field."""
     data = text.encode()
     return tag + varint(len(data)) + data
-
-
-def event_identity(event_id: str, source: str) -> bytes:
-    """Return the bytes that give an event an id and a source it did not bring; empty strings are left as they are."""
-    return (text_field(_EVENT_ID, event_id) if event_id else b"") + (
-        text_field(_EVENT_SOURCE, source) if source else b""
-    )
 
 
 def event_position(offset: int, prev_offset: int, accept_time_unix_nano: int) -> bytes:

@@ -9,6 +9,7 @@ import asyncio
 import os
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -35,22 +36,7 @@ analytics:valuations (NORMAL), strategy to strategy:recommendations (LOW)."""
 @click.option("--only", type=click.Choice(NAMES), multiple=True, help="Run this example; can be given several times.")
 @options.json_option
 @options.system_options
-def command(
-    target: str,
-    with_system: bool,
-    only: tuple[str, ...],
-    as_json: bool,
-    data_dir: Path,
-    publisher_port: int,
-    gateway_port: int,
-    metrics_port: int,
-    http_port: int,
-    gateways: int,
-    host: str,
-    ready_file: Path | None,
-    log_level: str | None,
-    config: Path | None,
-) -> int:
+def command(target: str, with_system: bool, only: tuple[str, ...], as_json: bool, **system: Any) -> int:
     """Run four example AI services against a running system; --up starts that, too.
 
     The examples learn from real data at their start, then publish until SIGTERM or Ctrl-C. One that dies is
@@ -63,18 +49,11 @@ def command(
     check_extra()
     if not with_system:
         return _run_examples(scripts, target, as_json)
-    ports = {
-        "--publisher-port": publisher_port,
-        "--gateway-port": gateway_port,
-        "--metrics-port": metrics_port,
-        "--http-port": http_port,
-    }
-    request = SystemRequest(data_dir, host, ports, gateways, ready_file, log_level or "", config, as_json)
 
     def examples(settings: SystemSettings) -> list[Launch]:
         return plan_examples(scripts, settings.urls()["publisher"], os.getpid())
 
-    return run_system(request, examples)
+    return run_system(SystemRequest.of_options(system, as_json=as_json), examples)
 
 
 def find_examples(names: tuple[str, ...]) -> dict[str, Path]:

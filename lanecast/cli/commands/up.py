@@ -5,7 +5,7 @@ Owns what the options mean together. The work is in `lanecast.cli.core` and `lan
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import click
 
@@ -33,19 +33,7 @@ all at once. A service that dies is restarted; one that cannot start at all ends
 @click.command("up", epilog=EPILOG)
 @options.system_options
 @options.json_option
-def command(
-    data_dir: Path,
-    publisher_port: int,
-    gateway_port: int,
-    metrics_port: int,
-    http_port: int,
-    gateways: int,
-    host: str,
-    ready_file: Path | None,
-    log_level: str | None,
-    config: Path | None,
-    as_json: bool,
-) -> int:
+def command(as_json: bool, **system: Any) -> int:
     """Start everything on this machine and keep it running.
 
     Starts the publisher, one or more gateways and the metrics service as child processes, with the event log in the
@@ -54,11 +42,4 @@ def command(
     """
     from lanecast.cli.supervise.system import SystemRequest, run_system
 
-    ports = {
-        "--publisher-port": publisher_port,
-        "--gateway-port": gateway_port,
-        "--metrics-port": metrics_port,
-        "--http-port": http_port,
-    }
-    request = SystemRequest(data_dir, host, ports, gateways, ready_file, log_level or "", config, as_json)
-    return run_system(request)
+    return run_system(SystemRequest.of_options(system, as_json=as_json))

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 from lanecast.cli import options
 from lanecast.cli.core import plan
@@ -18,6 +19,9 @@ from lanecast.cli.supervise.loop import SupervisorLoop
 from lanecast.cli.supervise.ports import choose_ports
 from lanecast.cli.supervise.ready_file import ReadyFile
 from lanecast.cli.supervise.report import ChildReporter
+
+_LISTENERS = ("publisher", "gateway", "metrics", "http")
+"""What has a port option."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,20 @@ class SystemRequest:
     log_level: str
     config: Path | None
     as_json: bool
+
+    @classmethod
+    def of_options(cls, values: Mapping[str, Any], *, as_json: bool) -> Self:
+        """Return the request that the values of `options.system_options` make."""
+        return cls(
+            data_dir=values["data_dir"],
+            host=values["host"],
+            ports={f"--{name}-port": values[f"{name}_port"] for name in _LISTENERS},
+            gateways=values["gateways"],
+            ready_file=values["ready_file"],
+            log_level=values["log_level"] or "",
+            config=values["config"],
+            as_json=as_json,
+        )
 
 
 def run_system(request: SystemRequest, also: Callable[[SystemSettings], Sequence[Launch]] | None = None) -> int:

@@ -43,13 +43,6 @@ def test_a_varint_is_what_protobuf_writes(value: int) -> None:
     assert (expected[1:] or b"\0") == wire.varint(value)
 
 
-@given(events(), NAMES, NAMES)
-def test_an_identity_replaces_what_it_names_and_leaves_what_is_empty(event: Event, event_id: str, source: str) -> None:
-    data = event.SerializeToString() + wire.event_identity(event_id, source)
-    event.id, event.source = event_id or event.id, source or event.source
-    same(data, event)
-
-
 @given(events(), POSITIVE, NUMBERS, POSITIVE, POSITIVE)
 def test_a_position_is_written_as_protobuf_would(
     event: Event, offset: int, previous: int, accepted: int, stored: int
