@@ -203,7 +203,7 @@ class Ingest:
             entry = waiting.entry
             if entry.duplicate:
                 continue
-            key = (entry.channel, entry.lane)
+            key = entry.key
             self._tail.add(key, entry.offset, entry.prev_offset, entry.data)
             if self._hub.wants(entry.channel):
                 wanted.setdefault(key, []).append(entry)

@@ -37,6 +37,7 @@ class Entry:
     """The serialised event; with its position appended once it is stored."""
     accept_ns: int
     """When the event came off the wire, nanoseconds since the Unix epoch."""
+    key: ChannelLane = field(init=False)
     mark: int = field(init=False)
     """Fingerprint of channel and id; see `core.dedup`."""
     offset: int = 0
@@ -45,6 +46,7 @@ class Entry:
     """True: an event with this id was there already, at `offset`; nothing was stored."""
 
     def __post_init__(self) -> None:
+        self.key = (self.channel, self.lane)
         self.mark = fingerprint(self.channel, self.event_id)
 
 

@@ -10,7 +10,7 @@ new file, and the old one is checkpointed and closed by a background thread. Ret
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,8 @@ class SegmentWriter:
         self.path = path_of(folder, number)
         self.wal_pages = 0
         """Pages in the write-ahead log: what a restart has to scan, and a measure of how full the segment is."""
+        self.heads: dict[ChannelLane, int] = {}
+        """Greatest offset of each channel and lane that this writer stored."""
         self._wal_descriptor: int | None = None
         self._connection = _connect(self.path)
         try:
@@ -80,7 +82,7 @@ class SegmentWriter:
         self._connection.set_wal_hook(self._on_commit)
         self._lanes: dict[ChannelLane, int] = {(channel, Priority(lane)): known for known, channel, lane in rows}
 
-    def insert(self, entries: Iterable[Entry]) -> None:
+    def insert(self, entries: Sequence[Entry]) -> None:
         """Store entries in one transaction.
 
         Raises:
@@ -93,7 +95,7 @@ class SegmentWriter:
             rows = [
                 (
                     entry.offset,
-                    self._lane_id((entry.channel, entry.lane), added),
+                    self._lane_id(entry.key, added),
                     entry.prev_offset,
                     entry.accept_ns,
                     entry.data,
@@ -102,6 +104,7 @@ class SegmentWriter:
             ]
             connection.executemany(_INSERT, rows)
             connection.execute("COMMIT")
+            self.heads.update([(entry.key, entry.offset) for entry in entries])
         except apsw.Error as error:
             for key in added:
                 del self._lanes[key]
@@ -126,14 +129,9 @@ class SegmentWriter:
         except OSError as error:
             raise LogError(f"cannot make {self.path} durable: {error.strerror}") from error
 
-    def close(self) -> None:
-        """Checkpoint everything into the database file, durably, and close. Slow: not for the event loop's thread."""
-        self._connection.set_wal_hook(None)
-        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        self.release()
-
     def release(self) -> None:
-        """Close without more ado."""
+        """Close, and leave the write-ahead log as it is."""
+        self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         self._connection.close()
         if self._wal_descriptor is not None:
             os.close(self._wal_descriptor)
@@ -175,7 +173,9 @@ class SegmentReader:
 
     def bounds(self) -> tuple[int, int] | None:
         """Return the smallest and the greatest offset, None where the segment has no events."""
-        row: Any = self._connection.execute("SELECT min(position), max(position) FROM event").fetchone()
+        # Two queries in one: SQLite looks up either end of the key, but scans the table for both at once.
+        query = "SELECT (SELECT min(position) FROM event), (SELECT max(position) FROM event)"
+        row: Any = self._connection.execute(query).fetchone()
         return None if row[0] is None else (row[0], row[1])
 
     def heads(self, after: int) -> dict[ChannelLane, int]:

@@ -4,7 +4,8 @@ Owns offsets, chain heads, deduplication and the change of segments of one log o
 `base.EventLog`; built by `app`. SQL is in `segment` and `manifest`, finding events in `segments`.
 
 Threads: `append` runs inline in the event loop (a commit takes tens of microseconds, less than a hand-over to a
-thread), reads in one reader thread; fsync and the making and closing of segments in one housekeeping thread.
+thread), reads in one reader thread; fsync and the making and closing of segments in one housekeeping thread, which has
+full segments checkpointed by another process.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from lanecast.v1.event_pb2 import Event
 from publisher_svc.core.dedup import DedupWindow
 from publisher_svc.log import segment
 from publisher_svc.log.base import ChannelLane, Entry, LogError, Page, StoredEvent
+from publisher_svc.log.checkpoint import Checkpointer, checkpoint
 from publisher_svc.log.manifest import Manifest
 from publisher_svc.log.recovery import Recovered, recover
 from publisher_svc.log.segments import Segments
@@ -75,6 +77,8 @@ class SqliteEventLog:
         self._begun = 0.0
         self._reading = ThreadPoolExecutor(1, "log-read")
         self._keeping = ThreadPoolExecutor(1, "log-keep")
+        self._checkpointer = Checkpointer()
+        self._unsaved_heads: dict[ChannelLane, int] = {}
         self._chores: set[asyncio.Future[None]] = set()
         self._failure: LogError | None = None
         self._closed = False
@@ -102,6 +106,7 @@ class SqliteEventLog:
             lineage = manifest.open_lineage(recovered.end + 1, _boot_id())
             self = cls(folder, settings, lineage, manifest)
             self._take_over(recovered)
+            self._checkpointer.start()
         except (LogError, apsw.Error) as error:
             raise StartError(f"cannot use the event log in {folder}: {error}") from error
         return self
@@ -178,12 +183,13 @@ class SqliteEventLog:
         writer, self._writer = self._writer, None
         spare, self._spare = self._spare, None
         if writer is not None:
-            await self._in(self._keeping, lambda: self._finish(writer))
+            await self._in(self._keeping, lambda: self._finish(writer, checkpoint))
         if spare is not None:
             await self._in(self._keeping, lambda: self._discard(spare))
         await self._in(self._reading, self._segments.close)
         self._reading.shutdown()
         self._keeping.shutdown()
+        self._checkpointer.close()
         self._manifest.close(clean=self._failure is None)
 
     # Appending
@@ -218,7 +224,7 @@ class SqliteEventLog:
                 entry.offset, entry.duplicate = found, True
                 continue
             end += 1
-            key = (entry.channel, entry.lane)
+            key = entry.key
             previous = heads.get(key, 0)
             undo.setdefault(key, previous)
             entry.offset, entry.prev_offset = end, previous
@@ -277,21 +283,25 @@ class SqliteEventLog:
             self._making_spare = False
 
     def _retire(self, full: segment.SegmentWriter) -> None:
-        self._finish(full)
+        try:
+            self._finish(full, self._checkpointer.run)
+        except LogError as error:
+            log.warning("%s; it stays as it is until the next start", error)
         oldest_kept = time.time_ns() - int(self._settings.retention_seconds * 1e9)
         limit = self._settings.retention_bytes
         self._reading.submit(self._segments.drop_oldest, full.number, oldest_kept, limit).result()
 
-    def _finish(self, writer: segment.SegmentWriter) -> None:
-        reader = segment.SegmentReader(self._folder, writer.number)
-        heads, bounds = reader.heads(0), reader.bounds()
-        reader.close()
-        writer.close()
-        if bounds is not None:
-            self._manifest.save_heads(heads, bounds[1])
+    def _finish(self, writer: segment.SegmentWriter, checkpoint: Callable[[Path], None]) -> None:
+        writer.release()
+        # Kept until they are saved: where a checkpoint fails, the heads of that segment are saved with the next one's.
+        self._unsaved_heads.update(writer.heads)
+        checkpoint(writer.path)
+        if self._unsaved_heads:
+            self._manifest.save_heads(self._unsaved_heads, max(self._unsaved_heads.values()))
+            self._unsaved_heads.clear()
 
     def _discard(self, spare: segment.SegmentWriter) -> None:
-        spare.close()
+        spare.release()
         segment.remove(self._folder, spare.number)
 
     async def _in(self, executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
