@@ -30,7 +30,7 @@ _EVENTS_PER_TURN = 64
 """Most events sent before the loop may do something else: a generator that is behind still lets its SDK write."""
 _PROGRESS_SECONDS = 0.5
 _CROWDED_EVENTS_PER_SECOND = 4_000
-_CROWDED_TICK_NS = 250_000
+_CROWDED_TICK_NS = 500_000
 """Above that rate the generator wakes only this often and sends all that is due: waking up costs as much as sending.
 The lateness that this makes is in every latency, and is the same for every system."""
 
@@ -62,7 +62,11 @@ class Generator:
         """Send everything; returns after the last event."""
         self._start_ns = start_ns
         if len(self._events):
-            self._alarm.set(start_ns + self._events.due_ns[0])
+            first = start_ns + self._events.due_ns[0]
+            if self._tick_ns:
+                self._alarm.every(-(-first // self._tick_ns) * self._tick_ns, self._tick_ns)
+            else:
+                self._alarm.set(first)
             await self._finished
         self._alarm.close()
 
@@ -91,9 +95,8 @@ class Generator:
         self._next = number
         if number == len(events):
             self._finished.set_result(None)
-        else:
-            at = self._start_ns + due[number]
-            self._alarm.set(at if not self._tick_ns else -(-at // self._tick_ns) * self._tick_ns)
+        elif not self._tick_ns:
+            self._alarm.set(self._start_ns + due[number])
 
 
 async def _progress(generator: Generator) -> None:

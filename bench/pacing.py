@@ -32,6 +32,7 @@ class Alarm:
         self._loop = loop
         self._ring = ring
         self._handle: asyncio.TimerHandle | None = None
+        self._interval_ns = 0
         self._descriptor = -1
         if sys.platform == "linux":
             self._library = ctypes.CDLL(None, use_errno=True)
@@ -42,13 +43,27 @@ class Alarm:
 
     def set(self, time_ns: int) -> None:
         """Ring at `time_ns` (nanoseconds since the Unix epoch), at once where that has passed."""
+        self._arm(time_ns, 0)
+
+    def every(self, time_ns: int, interval_ns: int) -> None:
+        """Ring at `time_ns` and from then on at each multiple of the interval, without being set again."""
+        self._arm(time_ns, interval_ns)
+
+    def _arm(self, time_ns: int, interval_ns: int) -> None:
         if self._descriptor < 0:
-            self._handle = self._loop.call_later(max(0, time_ns - time.time_ns()) / 1e9, self._ring)
+            self._interval_ns = interval_ns
+            self._handle = self._loop.call_later(max(0, time_ns - time.time_ns()) / 1e9, self._elapsed)
             return
-        value = self._setting.value
+        value, interval = self._setting.value, self._setting.interval
         value.seconds, value.nanoseconds = divmod(max(1, time_ns), 1_000_000_000)
+        interval.seconds, interval.nanoseconds = divmod(interval_ns, 1_000_000_000)
         if self._library.timerfd_settime(self._descriptor, _ABSOLUTE, ctypes.byref(self._setting), None) != 0:
             raise OSError(ctypes.get_errno(), "cannot set the timer")
+
+    def _elapsed(self) -> None:
+        if self._interval_ns:
+            self._handle = self._loop.call_later(self._interval_ns / 1e9, self._elapsed)
+        self._ring()
 
     def _expired(self) -> None:
         try:

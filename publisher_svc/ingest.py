@@ -1,9 +1,9 @@
 """From accepted events to committed, acknowledged and dispatched ones.
 
 Owns the way of an event through publisher_svc: check, wait for its turn, commit, keep in the tail, dispatch,
-acknowledge. Called by the publish service; the only writer of the log. One task commits: express lanes first, bulk
-lanes in small slices, so that a CRITICAL event never waits for more than one small commit. Everything that arrives
-while a commit runs joins the next one.
+acknowledge. Called by the publish service; the only writer of the log. What arrives is committed at once where the log
+can do that, otherwise by a task: express lanes first, bulk lanes in small slices, so that a CRITICAL event never waits
+for more than one small commit. Everything that arrives while the log waits for its disk joins the next commit.
 """
 
 from __future__ import annotations
@@ -93,6 +93,9 @@ class Ingest:
         self._policy = policy
         self._express: deque[_Waiting] = deque()
         self._bulk: deque[_Waiting] = deque()
+        self._put_off: list[_Waiting] = []
+        """Taken from the queues, and to be committed before anything in them."""
+        self._waiting_for_log = False
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -129,11 +132,14 @@ class Ingest:
                 self._rejected.add(event.priority, refusal.reason)
                 continue
             self._queue(event, source, accept_ns, submission, index)
-        if submission.open:
+        if not submission.open:
+            on_done(submission)
+            return submission
+        if not self._waiting_for_log:
+            self._commit_at_once()
+        if self._express or self._bulk or self._put_off:
             self._idle.clear()
             self._wake.set()
-        else:
-            on_done(submission)
         return submission
 
     def _refuse(self, event: Event, order: ProducerOrder) -> Refusal | None:
@@ -165,8 +171,9 @@ class Ingest:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._express or self._bulk:
-                await self._commit(self._next_slice())
+            while self._express or self._bulk or self._put_off:
+                batch, self._put_off = self._put_off or self._next_slice(), []
+                await self._commit(batch)
                 await asyncio.sleep(0)  # an express event that has arrived meanwhile goes next
             self._idle.set()
 
@@ -181,19 +188,40 @@ class Ingest:
             bulk.clear()
         return batch
 
+    def _commit_at_once(self) -> None:
+        """Commit the next slice here and now, as long as the log need not wait: waking a task costs as much again."""
+        batch, self._put_off = self._put_off or self._next_slice(), []
+        try:
+            stored = self._log.append_nowait([waiting.entry for waiting in batch])
+        except LogError as error:
+            self._refuse_all(batch, error)
+            return
+        if not stored:
+            self._put_off = batch
+            return
+        self._dispatch(batch)
+        for waiting in batch:
+            self._settle(waiting, None)
+
     async def _commit(self, batch: list[_Waiting]) -> None:
+        self._waiting_for_log = True
         try:
             await self._log.append([waiting.entry for waiting in batch])
             self._dispatch(batch)
             await self._log.sync()
         except LogError as error:
-            log.error("events were refused: %s", error)  # noqa: TRY400 - the cause is in the text
-            refusal = admission.not_stored(str(error))
-            for waiting in batch:
-                self._settle(waiting, refusal)
+            self._refuse_all(batch, error)
             return
+        finally:
+            self._waiting_for_log = False
         for waiting in batch:
             self._settle(waiting, await self._check_reuse(waiting) if waiting.entry.duplicate else None)
+
+    def _refuse_all(self, batch: list[_Waiting], error: LogError) -> None:
+        log.error("events were refused: %s", error)
+        refusal = admission.not_stored(str(error))
+        for waiting in batch:
+            self._settle(waiting, refusal)
 
     def _dispatch(self, batch: list[_Waiting]) -> None:
         """Keep new events in the tail and offer them to subscribers, grouped by channel and lane in log order."""

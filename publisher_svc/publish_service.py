@@ -25,7 +25,7 @@ from publisher_svc.core.admission import ProducerOrder, Refusal
 from publisher_svc.ingest import Ingest, Submission
 from publisher_svc.log.base import Entry
 
-_ACK_INTERVAL_SECONDS = 0.004
+_ACK_INTERVAL_SECONDS = 0.008
 """Least time between two messages of acknowledgements on a busy stream: each costs as much as storing five events."""
 
 _OPENING = "the first message of the stream must be `open`: send PublishEventStreamRequest.open, then `publish`"
@@ -201,7 +201,9 @@ def _results(results: Sequence[Entry | Refusal | None]) -> list[pb.PublishResult
 
 def _result(result: Entry | Refusal | None) -> pb.PublishResult:
     if isinstance(result, Entry):
-        return pb.PublishResult(offset=result.offset, duplicate=result.duplicate)
+        if not result.duplicate:
+            return pb.PublishResult(offset=result.offset)
+        return pb.PublishResult(offset=result.offset, duplicate=True)
     assert result is not None, "a submission is answered only when each event has its result"
     error = EventError(
         code=result.code,

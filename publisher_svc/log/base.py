@@ -112,6 +112,16 @@ class EventLog(Protocol):
             LogError: nothing of the batch was stored.
         """
 
+    def append_nowait(self, entries: list[Entry]) -> bool:
+        """Do all of `append` and `sync` at once where neither has to wait for anything; otherwise do nothing.
+
+        Returns:
+            True where it was done; False: use `append` and `sync`.
+
+        Raises:
+            LogError: as `append`.
+        """
+
     async def sync(self) -> None:
         """Return once everything appended so far survives what the configured durability names.
 

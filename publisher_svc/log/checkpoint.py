@@ -64,7 +64,7 @@ class Checkpointer:
 
 def _start() -> subprocess.Popen[str]:
     try:
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603 - our own interpreter and module
             [sys.executable, "-P", "-m", __name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

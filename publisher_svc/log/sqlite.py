@@ -129,11 +129,22 @@ class SqliteEventLog:
     def heads(self) -> dict[ChannelLane, int]:
         return dict(self._heads)
 
+    def append_nowait(self, entries: list[Entry]) -> bool:
+        if self._settings.durability != "process":
+            return False
+        marks = {entry.mark for entry in entries}
+        if len(marks) < len(entries) or any(map(self._dedup.find, marks)):
+            return False  # perhaps duplicates: the first copies have to be looked at
+        self._store(entries, set())
+        return True
+
     async def append(self, entries: list[Entry]) -> None:
+        # Anything that waits comes first: from the first head that changes to the commit nothing else may run.
+        self._store(entries, await self._known_duplicates(entries))
+
+    def _store(self, entries: list[Entry], known: set[int]) -> None:
         if self._failure is not None:
             raise self._failure
-        # Anything that waits comes first: from the first head that changes to the commit nothing else may run.
-        known = await self._known_duplicates(entries)
         fresh, undo = self._assign(entries, known)
         if not fresh:
             return
