@@ -24,6 +24,6 @@ class PublisherConfig:
     durability: str = option("process", "What an acknowledged event survives: process (SIGKILL) or disk (power loss).")
     retention_hours: float = option(24.0, "Age in hours after which events are deleted.")
     retention_bytes: int = option(4 * 1024**3, "Size of the log in bytes above which the oldest events are deleted.")
-    tail_bytes: int = option(64 * 1024**2, "Bytes of the newest events that are kept in memory for readers.")
+    tail_bytes: int = option(16 * 1024**2, "Bytes of the newest events that are kept in memory for readers.")
     type_files: tuple[str, ...] = option((), "FileDescriptorSet files with further payload types, comma-separated.")
     drain_seconds: float = option(5.0, "How long subscribers are given to go elsewhere at shutdown.")

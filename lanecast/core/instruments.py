@@ -83,6 +83,18 @@ class Instruments:
         self._sketches: dict[Key, Sketch] = {}
         self._counters: dict[Key, Counter] = {}
         self._gauges: dict[Key, Callable[[], float]] = {}
+        self._parts: list[tuple[Sketch, Sketch]] = []
+        self._returned: dict[Key, Sketch] = {}
+
+    def part(self, whole: Sketch, name: str, **attributes: str) -> Sketch:
+        """Return a histogram whose durations also count in `whole`, from the next `take_sketches` on.
+
+        So a duration that belongs to a series and to a finer one is recorded once.
+        """
+        part = self.sketch(name, **attributes)
+        if not any(known is part for _, known in self._parts):
+            self._parts.append((whole, part))
+        return part
 
     def sketch(self, name: str, **attributes: str) -> Sketch:
         """Return the histogram of a series. Look it up once and keep it: this is not for the hot path."""
@@ -98,8 +110,14 @@ class Instruments:
 
     def take_sketches(self) -> Iterator[tuple[Key, Sketch]]:
         """Yield what each histogram has counted since the last call; empty ones are left out."""
+        for whole, part in self._parts:
+            if part.maximum_ns or part.skewed:
+                whole.merge(part)
+        returned, self._returned = self._returned, {}
         for key, sketch in list(self._sketches.items()):
             taken = sketch.take()
+            if key in returned:
+                taken.merge(returned[key])
             if taken.maximum_ns or taken.skewed:
                 yield key, taken
 
@@ -118,7 +136,8 @@ class Instruments:
     def give_back(self, sketches: list[tuple[Key, Sketch]], counters: list[tuple[Key, int]]) -> None:
         """Add what was taken but could not be sent, so that the next export carries it."""
         for key, sketch in sketches:
-            self._sketches.setdefault(key, Sketch()).merge(sketch)
+            # Apart from what is counted meanwhile: what a part had was added to its whole already.
+            self._returned.setdefault(key, Sketch()).merge(sketch)
         for key, amount in counters:
             self._counters.setdefault(key, Counter()).add(amount)
 

@@ -9,11 +9,16 @@ A fingerprint may collide (2^-64 per pair), so a hit is a candidate: the caller 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 from lanecast.core.limits import DEDUP_WINDOW_SECONDS
 
 _BUCKET_NS = 10 * 1_000_000_000
 _WINDOW_NS = DEDUP_WINDOW_SECONDS * 1_000_000_000
+_PARTS = 256
+_PART = _PARTS - 1
+_DROPS = 4
+"""Old fingerprints dropped with each new one: more than one, so that dropping keeps up."""
 
 
 def fingerprint(channel: str, event_id: str) -> int:
@@ -24,35 +29,67 @@ def fingerprint(channel: str, event_id: str) -> int:
 class DedupWindow:
     """Remembers fingerprints with the offset of their first event.
 
-    Memory: about 150 bytes per event of the last 120 s.
+    Memory: about 150 bytes per event of the last 120 s. No call takes long, however many events there are: the table is
+    in parts, since a dictionary that grows is copied as a whole, and old fingerprints go a few at a time.
     """
 
     def __init__(self) -> None:
-        self._offsets: dict[int, int] = {}
-        self._buckets: deque[tuple[int, list[int]]] = deque()
-        self._newest: list[int] = []
-        self._newest_end = 0
-        self.find = self._offsets.get
+        self._parts: list[dict[int, int]] = [{} for _ in range(_PARTS)]
+        self._buckets: deque[_Bucket] = deque()
+        self._newest = _Bucket(0)
+        self._leaving: _Bucket | None = None
+
+    def find(self, mark: int) -> int | None:
         """Return the offset of the event that seems to have this fingerprint, or None."""
+        return self._parts[mark & _PART].get(mark)
+
+    def knows_any(self, marks: Iterable[int]) -> bool:
+        """Say whether any of these was seen."""
+        parts = self._parts
+        return any([mark in parts[mark & _PART] for mark in marks])
 
     def add(self, mark: int, offset: int, time_ns: int) -> None:
         """Remember an event. `time_ns` is log time; one that goes backwards counts as the newest time seen."""
-        if time_ns >= self._newest_end:
+        if time_ns >= self._newest.end_ns:
             self._start_bucket(time_ns)
-        self._offsets[mark] = offset
-        self._newest.append(mark)
+        self._parts[mark & _PART][mark] = offset
+        self._newest.marks.append(mark)
+        self._newest.last_offset = offset
+        if self._leaving is not None:
+            self._drop_some(self._leaving)
 
     def forget(self, mark: int) -> None:
         """Take an event back whose commit failed."""
-        self._offsets.pop(mark, None)
+        self._parts[mark & _PART].pop(mark, None)
 
     def __len__(self) -> int:
-        return len(self._offsets)
+        return sum(map(len, self._parts))
 
     def _start_bucket(self, time_ns: int) -> None:
-        self._newest_end = (time_ns // _BUCKET_NS + 1) * _BUCKET_NS
-        self._newest = []
-        self._buckets.append((self._newest_end, self._newest))
-        while self._buckets[0][0] <= time_ns - _WINDOW_NS:
-            for mark in self._buckets.popleft()[1]:
-                self._offsets.pop(mark, None)
+        self._newest = _Bucket((time_ns // _BUCKET_NS + 1) * _BUCKET_NS)
+        self._buckets.append(self._newest)
+        while self._buckets[0].end_ns <= time_ns - _WINDOW_NS:
+            while self._leaving is not None:  # time went on faster than events came: few are left
+                self._drop_some(self._leaving)
+            self._leaving = self._buckets.popleft()
+
+    def _drop_some(self, bucket: _Bucket) -> None:
+        marks, parts, last = bucket.marks, self._parts, bucket.last_offset
+        for mark in marks[-_DROPS:]:
+            part = parts[mark & _PART]
+            if part.get(mark, last + 1) <= last:  # not one that was used again since
+                del part[mark]
+        del marks[-_DROPS:]
+        if not marks:
+            self._leaving = None
+
+
+class _Bucket:
+    """The fingerprints of ten seconds."""
+
+    __slots__ = ("end_ns", "last_offset", "marks")
+
+    def __init__(self, end_ns: int) -> None:
+        self.end_ns = end_ns
+        self.last_offset = 0
+        self.marks: list[int] = []

@@ -38,7 +38,7 @@ class _Lane:
 class Tail:
     """Keeps the newest events up to a number of bytes."""
 
-    def __init__(self, max_bytes: int = 64 * 1024 * 1024) -> None:
+    def __init__(self, max_bytes: int = 16 * 1024 * 1024) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._order: deque[_Lane] = deque()

@@ -133,16 +133,16 @@ class SqliteEventLog:
         if self._settings.durability != "process":
             return False
         marks = {entry.mark for entry in entries}
-        if len(marks) < len(entries) or any(map(self._dedup.find, marks)):
+        if len(marks) < len(entries) or self._dedup.knows_any(marks):
             return False  # perhaps duplicates: the first copies have to be looked at
-        self._store(entries, set())
+        self._store(entries, None)
         return True
 
     async def append(self, entries: list[Entry]) -> None:
         # Anything that waits comes first: from the first head that changes to the commit nothing else may run.
         self._store(entries, await self._known_duplicates(entries))
 
-    def _store(self, entries: list[Entry], known: set[int]) -> None:
+    def _store(self, entries: list[Entry], known: set[int] | None) -> None:
         if self._failure is not None:
             raise self._failure
         fresh, undo = self._assign(entries, known)
@@ -224,14 +224,19 @@ class SqliteEventLog:
                 known.add(found)
         return known
 
-    def _assign(self, entries: list[Entry], known: set[int]) -> tuple[list[Entry], dict[ChannelLane, int]]:
-        """Give each entry its position; return those to store, and the heads as they were before."""
+    def _assign(self, entries: list[Entry], known: set[int] | None) -> tuple[list[Entry], dict[ChannelLane, int]]:
+        """Give each entry its position; return those to store, and the heads as they were before.
+
+        Args:
+            entries: What is to be stored.
+            known: Offsets of stored events that entries repeat; None where no entry repeats anything.
+        """
         fresh: list[Entry] = []
         undo: dict[ChannelLane, int] = {}
         heads, dedup, end = self._heads, self._dedup, self._end
         for entry in entries:
-            found = dedup.find(entry.mark)
-            if found is not None and (found in known or _repeats(entry, fresh, found - self._end - 1)):
+            found = dedup.find(entry.mark) if known is not None else None
+            if known is not None and found is not None and (found in known or _repeats(entry, fresh, found - self._end - 1)):
                 entry.offset, entry.duplicate = found, True
                 continue
             end += 1
