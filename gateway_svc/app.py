@@ -12,11 +12,11 @@ from contextlib import suppress
 from typing import Any
 
 from gateway_svc.config import GatewayConfig
+from gateway_svc.core.backlog import Totals
 from gateway_svc.core.heartbeat import Wheel
 from gateway_svc.core.hub import Hub
 from gateway_svc.core.limits import SessionLimits
 from gateway_svc.core.meter import Meter
-from gateway_svc.core.outbox import Totals
 from gateway_svc.core.session import Session, SessionContext
 from gateway_svc.core.types import TypeBook
 from gateway_svc.edge import Edge, EdgeSettings

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from itertools import count
 
+from gateway_svc.core.conflation import in_place
 from gateway_svc.core.hub import Hub
 from gateway_svc.core.items import GapItem, split
 from gateway_svc.core.meter import Meter
@@ -154,7 +155,13 @@ class Upstream:
     def _page(self, response: ReadEventsResponse) -> Page:
         gaps = [GapItem.of(gap) for gap in response.gaps]
         events = split(response.batch, self._types)
-        return Page(response.batch.epoch, gaps, events, response.covered_through, response.more)
+        return Page(
+            response.batch.epoch,
+            [gap for gap in gaps if not gap.selective],
+            list(in_place(events, [gap for gap in gaps if gap.selective])),
+            response.covered_through,
+            response.more,
+        )
 
 
 def _page_message(request: PageRequest) -> ReadEventsRequest:

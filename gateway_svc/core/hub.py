@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from gateway_svc.core.channel import Channel, Feed
+from gateway_svc.core.conflation import CONFLATED_LANES, conflate
 from gateway_svc.core.items import AdvanceItem, GapItem, Item
 from gateway_svc.core.limits import ADVANCE_SECONDS, SUBSCRIBE_SECONDS
 from gateway_svc.core.outbox import Verdict
@@ -22,7 +23,7 @@ from gateway_svc.core.subscription import Reader, State, Subscription, Wanted
 from lanecast.core import codes
 from lanecast.core.position import Position
 from lanecast.core.priority import LANES, Priority
-from lanecast.v1.event_pb2 import GAP_REASON_AHEAD
+from lanecast.v1.event_pb2 import GAP_REASON_AHEAD, GAP_REASON_CONFLATED
 from lanecast.v1.publisher_pb2 import START_EARLIEST, START_LAST_N
 
 LINGER_SECONDS = 5.0
@@ -353,10 +354,12 @@ class Hub:
         if verdict is Verdict.CLOSE:
             reader.session.end(codes.SLOW_CONSUMER)
         else:
+            reader.overrun = True
             self._spool(reader)
 
     def _go_live(self, reader: Reader) -> None:
         reader.state = State.LIVE
+        reader.overrun = False
         reader.feed.live[reader] = None
 
     def _join_or_read(self, reader: Reader) -> None:
@@ -379,12 +382,17 @@ class Hub:
     def _take_page(self, reader: Reader, request: PageRequest, page: Page) -> None:
         """Deliver a page while the client keeps up; what it does not take is read again once it has room."""
         outbox = reader.session.outbox
-        for item in (*page.gaps, *page.events):
+        events = page.events
+        if reader.overrun and reader.lane in CONFLATED_LANES:
+            events = conflate(events, page.gaps[-1].last if page.gaps else reader.cursor)
+        for item in (*page.gaps, *events):
             if not outbox.clear:
                 self._spool(reader)
                 return
-            if not (self._deliver(reader, item) if isinstance(item, GapItem) else self._deliver_above(reader, item)):
+            if not (self._deliver(reader, item) if item in page.gaps else self._deliver_above(reader, item)):
                 return
+            if isinstance(item, GapItem) and item.reason == GAP_REASON_CONFLATED:
+                outbox.count_dropped(reader.lane, "conflated", item.count)
             reader.epoch = item.epoch
         reader.epoch = page.epoch or reader.epoch
         reader.cursor = max(reader.cursor, self._covered(reader.feed, request, page))

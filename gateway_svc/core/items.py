@@ -8,12 +8,21 @@ client is there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway_svc.core import frames
 from lanecast.core import wire
 from lanecast.core.priority import LANES, Priority
-from lanecast.v1.event_pb2 import GAP_REASON_SHED, Advance, EventBatch, Gap, GapReason
+from lanecast.v1.event_pb2 import (
+    GAP_REASON_CONFLATED,
+    GAP_REASON_EXPIRED,
+    GAP_REASON_SHED,
+    Advance,
+    Event,
+    EventBatch,
+    Gap,
+    GapReason,
+)  # fmt: skip
 from lanecast.v1.gateway_pb2 import ServerFrame
 
 
@@ -73,6 +82,8 @@ class Item:
         raise NotImplementedError
 
 
+_SELECTIVE = frozenset({GAP_REASON_CONFLATED, GAP_REASON_EXPIRED, GAP_REASON_SHED})
+
 LANE_OF: dict[int, Priority] = {int(lane): lane for lane in LANES}
 """Lanes by their number on the wire; a look-up is a tenth of the cost of making one."""
 
@@ -80,10 +91,22 @@ FRAME_BYTES = 64 * 1024
 """Most bytes of events in a frame made from a page of the log; a larger event goes alone."""
 
 
+class Mark(NamedTuple):
+    """An event that may be dropped on the way."""
+
+    offset: int
+    key: str
+    """Empty: it is never conflated."""
+    expires: float
+    """When its time to live ends, on the monotonic clock."""
+    size: int
+    """About how many bytes it takes in a frame."""
+
+
 class EventItem(Item):
     """A batch of events. `raw` are the bytes it came as; they are passed on, never encoded again."""
 
-    __slots__ = ("_encoder", "batch", "raw", "receive_ns", "send_ns")
+    __slots__ = ("_encoder", "batch", "marks", "raw", "receive_ns", "send_ns")
 
     def __init__(
         self, batch: EventBatch, raw: bytes, encoder: JsonEncoder, receive_ns: int = 0, send_ns: int = 0
@@ -108,13 +131,19 @@ class EventItem(Item):
         self.send_ns = send_ns
         """When the gateway made the frame."""
         self._encoder = encoder
+        self.marks: Sequence[Mark] | None = None
+        """Events that may be dropped for a reader that is behind; None while no reader was. See `conflation`."""
 
     def after(self, cursor: int) -> EventItem:
         """Return a batch of the events above `cursor`."""
+        return self.of([event for event in self.batch.events if event.offset > cursor])
+
+    def of(self, events: Sequence[Event]) -> EventItem:
+        """Return a batch of these events alone, at least one."""
         cut = EventBatch()
         cut.CopyFrom(self.batch)
         del cut.events[:]
-        cut.events.extend(event for event in self.batch.events if event.offset > cursor)
+        cut.events.extend(events)
         return EventItem(cut, cut.SerializeToString(), self._encoder, self.receive_ns, self.send_ns)
 
     def _build_binary(self) -> bytes:
@@ -148,6 +177,11 @@ class GapItem(Item):
     def rewinds(self) -> bool:
         """True where the position to go on from may lie below the cursor: the log is another one than was thought."""
         return self.reason in frames.REWINDING
+
+    @property
+    def selective(self) -> bool:
+        """True where it names events that were left out although the reader's position was honoured."""
+        return self.reason in _SELECTIVE
 
     def after(self, cursor: int) -> GapItem:
         """Return the gap as seen from `cursor`; how many events are missing is then no longer known."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gateway_svc.core.backlog import Entry, Totals
 from gateway_svc.core.items import EventItem, Item
-from gateway_svc.core.outbox import Entry, Totals
 from gateway_svc.core.types import TypeBook
 from lanecast.core.instruments import (
     CONNECTION_BUFFERED,
@@ -72,7 +72,6 @@ class Meter:
         self._types = types
         self._lanes = {lane: _Lane(instruments, lane.name) for lane in LANES}
         self._by_type: dict[tuple[str, Priority, str], Sketch] = {}
-        self._dropped = instruments.counter(EVENT_DROPPED, lane=Priority.LOW.name, reason="shed")
         self._totals = totals
         instruments.gauge(CONNECTION_BUFFERED, self._buffered)
 
@@ -165,6 +164,6 @@ class Meter:
     def _buffered(self) -> float:
         for lane in self._lanes.values():
             lane.batches = 0
-        shed, self._totals.shed_events = self._totals.shed_events, 0
-        self._dropped.add(shed)
+        for (dropped_in, reason), events in self._totals.take_dropped().items():
+            self._instruments.counter(EVENT_DROPPED, lane=dropped_in.name, reason=reason).add(events)
         return float(self._totals.bytes)

@@ -4,15 +4,18 @@ Owns the order in which frames leave: answers to commands first, then lane by la
 waits, frames go straight to the socket and the outbox holds nothing. When the socket is full, frames wait in a queue
 per lane that is bounded in bytes, and the lane says what happens beyond: CRITICAL and HIGH close the connection, which
 then resumes by position; NORMAL gives up the queue of that channel and goes on from the log later; LOW drops its oldest
-and names each loss in one gap. Called by the hub and the session; it writes through the `Sink` it was given.
+and names each loss in one gap. Before that, NORMAL and LOW drop what a newer event of the same key replaces, and every
+lane what has expired; see `backlog`. Called by the hub and the session; it writes through the `Sink` it was given.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from gateway_svc.core.backlog import Entry, LaneBacklog, Totals
 from gateway_svc.core.items import Item, mergeable, merged_frame, shed
 from gateway_svc.core.limits import SessionLimits
 from gateway_svc.core.ports import Sink
@@ -46,27 +49,6 @@ _OVERFLOW = {
 }
 
 
-class Totals:
-    """What waits in all outboxes of a process, for operators."""
-
-    __slots__ = ("bytes", "shed_events")
-
-    def __init__(self) -> None:
-        self.bytes = 0
-        self.shed_events = 0
-
-
-@dataclass(slots=True)
-class Entry:
-    """An item on its way to one client."""
-
-    reader: Reader
-    item: Item
-    before: int
-    """The reader's cursor before the item."""
-    size: int
-
-
 @dataclass(slots=True)
 class _Shed:
     first: Item
@@ -78,13 +60,12 @@ class _Shed:
 class _Backlog:
     """The queues; exists only while something waits."""
 
-    __slots__ = ("control", "control_bytes", "in_flight", "lane_bytes", "lanes", "shed")
+    __slots__ = ("control", "control_bytes", "in_flight", "lanes", "shed")
 
-    def __init__(self) -> None:
+    def __init__(self, totals: Totals, *, binary: bool) -> None:
         self.control: deque[bytes] = deque()
         self.control_bytes = 0
-        self.lanes: dict[Priority, deque[Entry]] = {lane: deque() for lane in LANES}
-        self.lane_bytes = dict.fromkeys(LANES, 0)
+        self.lanes = {lane: LaneBacklog(lane, binary, totals) for lane in LANES}
         self.in_flight: list[Entry] = []
         """Given to the sink, whose kernel buffer has not taken the last byte yet."""
         self.shed: dict[Reader, _Shed] = {}
@@ -93,12 +74,15 @@ class _Backlog:
 class Outbox:
     """The outbox of one connection."""
 
-    __slots__ = ("_backlog", "_binary", "_limits", "_sink", "_totals", "clear", "closed")
+    __slots__ = ("_backlog", "_binary", "_limits", "_now", "_sink", "_totals", "clear", "closed")
 
-    def __init__(self, sink: Sink, limits: SessionLimits, totals: Totals, *, binary: bool) -> None:
+    def __init__(
+        self, sink: Sink, limits: SessionLimits, totals: Totals, now: Callable[[], float], *, binary: bool
+    ) -> None:
         self._sink = sink
         self._limits = limits
         self._totals = totals
+        self._now = now
         self._binary = binary
         self._backlog: _Backlog | None = None
         self.clear = True
@@ -109,7 +93,7 @@ class Outbox:
     def waiting_bytes(self) -> int:
         """Bytes that wait for the socket."""
         backlog = self._backlog
-        return 0 if backlog is None else backlog.control_bytes + sum(backlog.lane_bytes.values())
+        return 0 if backlog is None else backlog.control_bytes + sum(lane.bytes for lane in backlog.lanes.values())
 
     def send(self, reader: Reader, item: Item) -> Verdict:
         """Send an item, or let it wait, or say that it does not fit. The reader's cursor must not be moved yet."""
@@ -160,17 +144,13 @@ class Outbox:
         backlog = self._backlog
         if backlog is None:
             return None
-        lane = reader.lane
-        kept: deque[Entry] = deque()
-        gone: list[Entry] = []
-        for entry in backlog.lanes[lane]:
-            (gone if entry.reader is reader else kept).append(entry)
+        before = backlog.lanes[reader.lane].drop(reader)
         shed_before = backlog.shed.pop(reader, None)
-        backlog.lanes[lane] = kept
-        self._released(backlog, lane, sum(entry.size for entry in gone))
-        if shed_before is not None:
-            return shed_before.before
-        return gone[0].before if gone else None
+        return before if shed_before is None else shed_before.before
+
+    def count_dropped(self, lane: Priority, reason: str, events: int) -> None:
+        """Count events that the client does not get."""
+        self._totals.drop(lane, reason, events)
 
     def close(self) -> None:
         """Forget everything; nothing is sent any more. Idempotent."""
@@ -180,38 +160,31 @@ class Outbox:
     def _block(self) -> _Backlog:
         self.clear = False
         if self._backlog is None:
-            self._backlog = _Backlog()
+            self._backlog = _Backlog(self._totals, binary=self._binary)
         return self._backlog
 
     def _enqueue(self, entry: Entry) -> Verdict:
         backlog = self._block()
         lane = entry.reader.lane
-        queue = backlog.lanes[lane]
-        limit = self._limits.lane_bytes[lane]
-        if queue and backlog.lane_bytes[lane] + entry.size > limit:
+        queue, limit, now = backlog.lanes[lane], self._limits.lane_bytes[lane], self._now()
+        queue.prepare(entry, now)
+        while not queue.fits(entry.size, limit, now):
             verdict = _OVERFLOW.get(lane)
             if verdict is not None:
                 return verdict
-            while queue and backlog.lane_bytes[lane] + entry.size > limit:
-                self._shed(backlog, queue.popleft())
-        queue.append(entry)
-        backlog.lane_bytes[lane] += entry.size
-        self._totals.bytes += entry.size
+            self._shed(backlog, queue.pop())
+        queue.add(entry)
         return Verdict.QUEUED
 
     def _shed(self, backlog: _Backlog, entry: Entry) -> None:
-        self._released(backlog, entry.reader.lane, entry.size)
-        self._totals.shed_events += entry.item.count
+        """Drop an entry, and let the gap that is to name it name the losses before it as well."""
+        self._totals.drop(entry.reader.lane, "shed", entry.left)
         known = backlog.shed.get(entry.reader)
         if known is None:
             backlog.shed[entry.reader] = _Shed(entry.item, entry.before, entry.item, entry.item.count)
         else:
             known.last = entry.item
             known.missing += entry.item.count
-
-    def _released(self, backlog: _Backlog, lane: Priority, size: int) -> None:
-        backlog.lane_bytes[lane] -= size
-        self._totals.bytes -= size
 
     def _take(self, backlog: _Backlog) -> tuple[bytes, list[Entry]]:
         """Take frames in the order they may leave, about `CHUNK_BYTES` of them."""
@@ -227,6 +200,8 @@ class Outbox:
         for lane in LANES:
             if room <= 0:
                 break
+            if backlog.lanes[lane].entries:
+                backlog.lanes[lane].ready(self._now())
             if lane is Priority.LOW and backlog.shed:
                 parts += self._name_losses(backlog)
             room = self._take_lane(backlog, lane, parts, entries, room)
@@ -239,9 +214,8 @@ class Outbox:
 
     def _take_lane(self, backlog: _Backlog, lane: Priority, parts: list[bytes], entries: list[Entry], room: int) -> int:
         queue = backlog.lanes[lane]
-        while queue and room > 0:
+        while queue.entries and room > 0:
             run = self._take_run(queue)
-            self._released(backlog, lane, sum(entry.size for entry in run))
             first = run[0].item
             frame = first.frame(self._binary) if len(run) == 1 else merged_frame([entry.item for entry in run])
             entries += run
@@ -249,17 +223,17 @@ class Outbox:
             room -= len(frame)
         return room
 
-    def _take_run(self, queue: deque[Entry]) -> list[Entry]:
+    def _take_run(self, queue: LaneBacklog) -> list[Entry]:
         """Take the next entry, and those behind it that may share its frame."""
-        run = [queue.popleft()]
+        run = [queue.pop()]
         events, size = run[0].item.count, run[0].size
-        while queue and self._binary:
-            following = queue[0]
+        while queue.entries and self._binary:
+            following = queue.entries[0]
             events += following.item.count
             size += following.size
             if events > MERGED_EVENTS or size > CHUNK_BYTES or following.reader is not run[0].reader:
                 break
             if not mergeable(run[-1].item, following.item):
                 break
-            run.append(queue.popleft())
+            run.append(queue.pop())
         return run

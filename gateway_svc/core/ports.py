@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from lanecast.core.priority import Priority
 
 if TYPE_CHECKING:
-    from gateway_svc.core.items import EventItem, GapItem
+    from gateway_svc.core.items import GapItem, Item
     from gateway_svc.core.subscription import Reader
 
 
@@ -73,8 +73,9 @@ class Page:
 
     epoch: str
     gaps: Sequence[GapItem]
-    events: Sequence[EventItem]
-    """In order; each small enough for a frame."""
+    """Why the position that was asked for could not be honoured."""
+    events: Sequence[Item]
+    """In order: batches, each small enough for a frame, and gaps that name what was left out between them."""
     covered_through: int
     more: bool
 

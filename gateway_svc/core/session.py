@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway_svc.core import frames
+from gateway_svc.core.backlog import Totals
 from gateway_svc.core.commands import CommandError, parse
 from gateway_svc.core.limits import MAX_LAST_N, SessionLimits, TokenBucket
-from gateway_svc.core.outbox import Outbox, Totals
+from gateway_svc.core.outbox import Outbox
 from gateway_svc.core.ports import Identity, Sink, Verify
 from gateway_svc.core.subscription import Reader, Subscription, Wanted
 from lanecast.core import codes
@@ -99,7 +100,7 @@ class Session:
         self.binary = binary
         self.client = ""
         self.closed = False
-        self.outbox = Outbox(sink, context.limits, context.totals, binary=binary)
+        self.outbox = Outbox(sink, context.limits, context.totals, context.now, binary=binary)
         self.subscriptions: dict[str, Subscription] = {}
         self.spooled: dict[Reader, None] | None = None
         """Readers that wait for the outbox to empty."""

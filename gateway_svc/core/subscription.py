@@ -47,7 +47,9 @@ class Wanted:
 class Reader:
     """The cursor of one session in one lane of one channel."""
 
-    __slots__ = ("cursor", "epoch", "feed", "first", "lane", "request", "seen", "session", "state", "subscription")
+    __slots__ = (
+        "cursor", "epoch", "feed", "first", "lane", "overrun", "request", "seen", "session", "state", "subscription",
+    )  # fmt: skip
 
     def __init__(self, subscription: Subscription, feed: Feed) -> None:
         self.subscription = subscription
@@ -60,6 +62,9 @@ class Reader:
         self.epoch = ""
         self.seen = 0
         """The cursor as the client knows it; `cursor` may be ahead after a page without events."""
+        self.overrun = False
+        """True while it reads from the log what its client was too slow to take live. Only then pages are conflated:
+        history that was asked for, and what a resumed client missed, comes whole."""
         self.request: PageRequest | None = None
         """The page it waits for."""
         self.first: tuple[PageRequest, Page] | None = None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from gateway_svc.core.backlog import Totals
 from gateway_svc.core.hub import Hub
 from gateway_svc.core.items import EventItem, Item
 from gateway_svc.core.limits import SessionLimits
-from gateway_svc.core.outbox import Totals
 from gateway_svc.core.ports import Page, PageRequest
 from gateway_svc.core.session import Session, SessionContext
 from gateway_svc.core.types import TypeBook

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from gateway_fakes import World, event, item
 
+from gateway_svc.core.backlog import Entry
 from gateway_svc.core.meter import Meter
-from gateway_svc.core.outbox import Entry
 from gateway_svc.core.types import TypeBook
 from lanecast.core.instruments import Instruments
 from lanecast.core.priority import Priority

@@ -5,8 +5,9 @@ from gateway_fakes import FakeSink, World, drain, event, item, subscribe
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway_svc.core.backlog import Entry, Totals
 from gateway_svc.core.limits import SessionLimits
-from gateway_svc.core.outbox import Entry, Outbox, Totals, Verdict
+from gateway_svc.core.outbox import Outbox, Verdict
 from gateway_svc.core.subscription import Reader
 from lanecast.core.priority import LANES, Priority
 from lanecast.v1.event_pb2 import GAP_REASON_SHED
@@ -28,8 +29,9 @@ class Box:
                 self.readers[name, reader.lane] = reader
         self.sink = FakeSink()
         self.totals = Totals()
-        self.outbox = Outbox(self.sink, LIMITS, self.totals, binary=True)
+        self.outbox = Outbox(self.sink, LIMITS, self.totals, lambda: self.time, binary=True)
         self.offset = 0
+        self.time = 0.0
 
     def send(self, lane: Priority, channel: str = "c", size: int = 10) -> Verdict:
         reader = self.readers[channel, lane]
@@ -115,7 +117,7 @@ def test_low_sheds_its_oldest_and_names_the_loss_once_per_flush(box: Box) -> Non
     box.fill()
     for _ in range(6):
         assert box.send(Priority.LOW, size=300) is Verdict.QUEUED
-    assert box.totals.shed_events == 4
+    assert box.totals.take_dropped() == {(Priority.LOW, "shed"): 4}
     box.sink.frames()
     box.resume()
     gap, *rest = box.sink.frames()
