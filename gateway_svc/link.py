@@ -1,8 +1,7 @@
 """One connection to one publisher.
 
-Owns the two streams of `StreamEvents` and how their messages are worked off: express batches at once, bulk batches in
-slices, so that an express event never waits behind a bulk one for longer than a slice. Made anew for each attempt to
-connect; used by `upstream` only.
+Owns the two streams of `StreamEvents` and what their messages mean; batches go to `dispatch`. Made anew for each
+attempt to connect; used by `upstream` only.
 """
 
 from __future__ import annotations
@@ -10,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import grpc
 
 from gateway_svc.core.hub import Hub
 from gateway_svc.core.items import AdvanceItem, EventItem, GapItem
-from gateway_svc.core.meter import Meter
 from gateway_svc.core.types import TypeBook
+from gateway_svc.dispatch import Dispatcher
 from lanecast.core.position import Position
 from lanecast.core.priority import BULK_LANES, EXPRESS_LANES, Priority
 from lanecast.errors import UnavailableError
@@ -48,12 +47,6 @@ _SERVICE = "/lanecast.v1.PublisherService/"
 _OPEN_SECONDS = 5.0
 _READ_SECONDS = 10.0
 _ADD_AT_ONCE = 1_000
-SLICE_NS = 250_000
-"""How long bulk batches are worked off before the loop looks at its other work."""
-
-SOCKETS_PER_STAMP = 8
-"""Sockets written to between two looks at the clock."""
-
 CREDIT_BYTES: dict[Priority, int] = {
     Priority.CRITICAL: 1024 * 1024,
     Priority.HIGH: 1024 * 1024,
@@ -153,11 +146,13 @@ class _Stream:
 class Link:
     """A connection to a publisher: `open`, `add_all`, `run` until it breaks, `close`."""
 
-    def __init__(self, target: str, instance: str, hub: Hub, types: TypeBook, meter: Meter, *, switch: bool) -> None:
+    def __init__(
+        self, target: str, instance: str, hub: Hub, types: TypeBook, dispatcher: Dispatcher, *, switch: bool
+    ) -> None:
         self._target = target
         self._hub = hub
         self._types = types
-        self._meter = meter
+        self._dispatcher = dispatcher
         self._switch = switch
         # Its own connection, so that one attempt does not inherit the back-off of the one before.
         options = (*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1))
@@ -215,8 +210,8 @@ class Link:
         loops = [
             asyncio.create_task(self._express.write_loop(), name="express-write"),
             asyncio.create_task(self._bulk.write_loop(), name="bulk-write"),
-            asyncio.create_task(self._read_loop(self._express, 0), name="express-read"),
-            asyncio.create_task(self._read_loop(self._bulk, SLICE_NS), name="bulk-read"),
+            asyncio.create_task(self._read_loop(self._express), name="express-read"),
+            asyncio.create_task(self._read_loop(self._bulk), name="bulk-read"),
         ]
         try:
             done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
@@ -254,7 +249,7 @@ class Link:
 
     # What comes
 
-    async def _read_loop(self, stream: _Stream, slice_ns: int) -> None:
+    async def _read_loop(self, stream: _Stream) -> None:
         while True:
             data = await stream.read()
             receive_ns = time.time_ns()
@@ -263,11 +258,16 @@ class Link:
             if view.added:
                 self._on_added(view.added)
             for gap in view.gaps:
-                self._on_gap(GapItem.of(gap))
+                await self._on_gap(GapItem.of(gap))
             if view.batches:
-                await self._dispatch(stream, view.batches, receive_ns, slice_ns)
+                items = self._items(stream, view.batches, receive_ns)
+                if stream is self._express:
+                    self._dispatcher.express(items)
+                else:
+                    await self._dispatcher.bulk(items)
             for advance in view.advances:
                 item = AdvanceItem(advance.channel, Priority(advance.lane), advance.epoch, advance.through_offset)
+                await self._dispatcher.settle(item.channel, item.lane)
                 self._hub.advance(item, time.monotonic())
             if view.HasField("drain"):
                 self._on_drain(view.drain.grace_millis)
@@ -281,44 +281,26 @@ class Link:
             positions = [(Priority(each.lane), Position(each.epoch, each.offset)) for each in channel.positions]
             self._hub.positioned(channel.channel, positions)
 
-    def _on_gap(self, gap: GapItem) -> None:
+    async def _on_gap(self, gap: GapItem) -> None:
+        await self._dispatcher.settle(gap.channel, gap.lane)
         if gap.rewinds:
             self._hub.rewind(gap)
             return
         accepted = self._hub.accept(gap)
         if accepted is not None:
-            self._hub.distribute(*accepted)
+            item, feed = accepted
+            self._hub.distribute(item, list(feed.live))
 
     def _on_drain(self, grace_millis: int) -> None:
         log.info("the publisher at %s is going away in %d ms", self._target, grace_millis)
         if self._switch:
             raise UnavailableError("it is going away")
 
-    async def _dispatch(self, stream: _Stream, batches: Sequence[bytes], receive_ns: int, slice_ns: int) -> None:
-        hub, types = self._hub, self._types
-        now_ns, clock = time.time_ns, time.monotonic_ns
-        done: list[tuple[EventItem, list[tuple[int, int]]]] = []
-        turn_ends = clock() + slice_ns
+    def _items(self, stream: _Stream, batches: Sequence[bytes], receive_ns: int) -> Iterator[EventItem]:
         for raw in batches:
-            item = EventItem(EventBatch.FromString(raw), raw, types, receive_ns, now_ns())
+            item = EventItem(EventBatch.FromString(raw), raw, self._types, receive_ns, time.time_ns())
             stream.used(item.lane, len(raw))
-            accepted = hub.accept(item)
-            if accepted is None:
-                continue
-            new, readers = accepted
-            written: list[tuple[int, int]] = []
-            for index in range(0, len(readers), SOCKETS_PER_STAMP):
-                sent = hub.distribute(new, readers[index : index + SOCKETS_PER_STAMP])
-                if sent:
-                    written.append((sent, now_ns()))
-                if slice_ns and clock() > turn_ends:
-                    await asyncio.sleep(0)
-                    turn_ends = clock() + slice_ns
-            assert isinstance(new, EventItem)
-            done.append((new, written))
-        # Only now: measuring must not delay the batches behind.
-        for new, written in done:
-            self._meter.dispatched(new, written)
+            yield item
 
     async def _learn_types(self, version: str) -> None:
         if version and version == self._types.version:

@@ -17,6 +17,7 @@ from gateway_svc.core.items import GapItem, split
 from gateway_svc.core.meter import Meter
 from gateway_svc.core.ports import Page, PageRequest
 from gateway_svc.core.types import TypeBook
+from gateway_svc.dispatch import Dispatcher
 from gateway_svc.link import Link
 from lanecast.core.backoff import Backoff
 from lanecast.errors import LanecastError, StatusError, UnavailableError
@@ -37,6 +38,7 @@ class Upstream:
         self._types = types
         self._meter = meter
         self._hub: Hub | None = None
+        self._dispatcher: Dispatcher | None = None
         self._link: Link | None = None
         self._linked = asyncio.Event()
         # Bounded by its use: a reader has at most one page outstanding, and readers are bounded by subscriptions.
@@ -52,6 +54,7 @@ class Upstream:
     def bind(self, hub: Hub) -> None:
         """Set where everything goes; called once, before `start`."""
         self._hub = hub
+        self._dispatcher = Dispatcher(hub, self._meter)
 
     @property
     def connected(self) -> bool:
@@ -64,6 +67,8 @@ class Upstream:
 
     def start(self) -> None:
         """Begin to connect."""
+        assert self._dispatcher is not None
+        self._dispatcher.start()
         self._tasks.append(asyncio.create_task(self._stay_connected(), name="upstream"))
         self._tasks += [asyncio.create_task(self._read_pages(), name=f"pages-{n}") for n in range(CONCURRENT_PAGES)]
 
@@ -73,6 +78,13 @@ class Upstream:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._dispatcher is not None:
+            await self._dispatcher.close()
+
+    def flush(self) -> None:
+        """Write what waits for company."""
+        if self._dispatcher is not None:
+            self._dispatcher.flush()
 
     # core.ports.Publisher
 
@@ -94,11 +106,12 @@ class Upstream:
 
     async def _stay_connected(self) -> None:
         backoff = Backoff()
-        hub = self._hub
+        hub, dispatcher = self._hub, self._dispatcher
         assert hub is not None
+        assert dispatcher is not None
         for attempt in count():
             target = self._targets[attempt % len(self._targets)]
-            link = Link(target, self._instance, hub, self._types, self._meter, switch=len(self._targets) > 1)
+            link = Link(target, self._instance, hub, self._types, dispatcher, switch=len(self._targets) > 1)
             try:
                 await link.open()
                 self._link = link

@@ -24,8 +24,8 @@ class Feed:
     """One lane of a channel."""
 
     __slots__ = (
-        "_ring_bytes", "advanced_at", "channel", "epoch", "floor", "generation", "lane", "live", "replaying", "ring",
-        "tail",
+        "_ring_bytes", "advanced_at", "arrived_ns", "channel", "epoch", "floor", "flushed_ns", "gap_ns", "generation",
+        "lane", "live", "replaying", "ring", "tail",
     )  # fmt: skip
 
     def __init__(self, channel: str, lane: Priority) -> None:
@@ -45,6 +45,10 @@ class Feed:
         """A cursor at or above this one can join: the ring has everything after it."""
         self._ring_bytes = 0
         self.advanced_at = 0.0
+        self.arrived_ns = self.flushed_ns = 0
+        """When the last event came, and when the last frame of events was written."""
+        self.gap_ns = 0
+        """Time between two events lately; see `core.window`."""
 
     def __repr__(self) -> str:
         return f"Feed({self.channel!r}, {self.lane.name}, {self.epoch}:{self.tail}, live={len(self.live)})"

@@ -127,8 +127,16 @@ class Hub:
         for subscription in list(channel.subscriptions):
             self._give_up(subscription, message)
 
-    def accept(self, item: Item) -> tuple[Item, list[Reader]] | None:
-        """Take an item off the live stream; return what is new of it and who may want it, None where nobody does."""
+    def feed(self, channel: str, lane: Priority) -> Feed | None:
+        """Return a lane of a channel; None where nobody wants the channel."""
+        found = self.channels.get(channel)
+        return None if found is None else found.feeds[lane]
+
+    def accept(self, item: Item) -> tuple[Item, Feed] | None:
+        """Take an item off the live stream; return what is new of it and for whose readers, None where there are none.
+
+        The readers' cursors move when it is distributed, which must happen in the order of acceptance.
+        """
         channel = self.channels.get(item.channel)
         if channel is None:
             return None
@@ -138,10 +146,10 @@ class Hub:
         accepted = feed.accept(item)
         if accepted is None or not feed.live:
             return None
-        return accepted, list(feed.live)
+        return accepted, feed
 
     def distribute(self, item: Item, readers: Sequence[Reader]) -> int:
-        """Hand an item to readers that `accept` returned; return how many sockets have taken all of it."""
+        """Hand an item to readers of its feed; return how many sockets have taken all of it."""
         sent = 0
         prev, first, last = item.prev, item.first, item.last
         live = State.LIVE

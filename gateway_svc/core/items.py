@@ -87,6 +87,9 @@ _SELECTIVE = frozenset({GAP_REASON_CONFLATED, GAP_REASON_EXPIRED, GAP_REASON_SHE
 LANE_OF: dict[int, Priority] = {int(lane): lane for lane in LANES}
 """Lanes by their number on the wire; a look-up is a tenth of the cost of making one."""
 
+MERGED_EVENTS = 64
+"""Most events in a frame that is made of several batches."""
+
 FRAME_BYTES = 64 * 1024
 """Most bytes of events in a frame made from a page of the log; a larger event goes alone."""
 
@@ -106,7 +109,7 @@ class Mark(NamedTuple):
 class EventItem(Item):
     """A batch of events. `raw` are the bytes it came as; they are passed on, never encoded again."""
 
-    __slots__ = ("_encoder", "batch", "marks", "raw", "receive_ns", "send_ns")
+    __slots__ = ("batch", "encoder", "marks", "raw", "receive_ns", "send_ns")
 
     def __init__(
         self, batch: EventBatch, raw: bytes, encoder: JsonEncoder, receive_ns: int = 0, send_ns: int = 0
@@ -130,9 +133,14 @@ class EventItem(Item):
         """When the gateway took the batch off its stream; zero where it was read from the log."""
         self.send_ns = send_ns
         """When the gateway made the frame."""
-        self._encoder = encoder
+        self.encoder = encoder
         self.marks: Sequence[Mark] | None = None
         """Events that may be dropped for a reader that is behind; None while no reader was. See `conflation`."""
+
+    def stamp(self, send_ns: int) -> None:
+        """Say that the frame is made now, unless it is made already."""
+        if self._binary is None and self._text is None:
+            self.send_ns = send_ns
 
     def after(self, cursor: int) -> EventItem:
         """Return a batch of the events above `cursor`."""
@@ -144,7 +152,7 @@ class EventItem(Item):
         cut.CopyFrom(self.batch)
         del cut.events[:]
         cut.events.extend(events)
-        return EventItem(cut, cut.SerializeToString(), self._encoder, self.receive_ns, self.send_ns)
+        return EventItem(cut, cut.SerializeToString(), self.encoder, self.receive_ns, self.send_ns)
 
     def _build_binary(self) -> bytes:
         trailer = wire.batch_edge_times(self.receive_ns, self.send_ns) if self.receive_ns else b""
@@ -154,7 +162,7 @@ class EventItem(Item):
         batch = self.batch
         batch.edge_receive_time_unix_nano = self.receive_ns
         batch.edge_send_time_unix_nano = self.send_ns
-        return frames.text(self._encoder.encode_batch(batch))
+        return frames.text(self.encoder.encode_batch(batch))
 
 
 class GapItem(Item):
@@ -260,6 +268,31 @@ def mergeable(item: Item, following: Item) -> bool:
         and one.policy == two.policy
         and one.arm == two.arm
     )
+
+
+def merged(items: Sequence[EventItem]) -> list[EventItem]:
+    """Return consecutive items of one feed with those made into one that may be, up to `MERGED_EVENTS` and bytes."""
+    result: list[EventItem] = []
+    run: list[EventItem] = []
+    events = size = 0
+    for item in items:
+        events += item.count
+        size += len(item.raw)
+        if run and (events > MERGED_EVENTS or size > FRAME_BYTES or not mergeable(run[-1], item)):
+            result.append(_one(run))
+            run, events, size = [], item.count, len(item.raw)
+        run.append(item)
+    if run:
+        result.append(_one(run))
+    return result
+
+
+def _one(run: list[EventItem]) -> EventItem:
+    if len(run) == 1:
+        return run[0]
+    raw = b"".join([item.raw for item in run])
+    first = run[0]
+    return EventItem(EventBatch.FromString(raw), raw, first.encoder, first.receive_ns, first.send_ns)
 
 
 def merged_frame(items: Sequence[Item]) -> bytes:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from gateway_svc.core.backlog import Entry, LaneBacklog, Totals
-from gateway_svc.core.items import Item, mergeable, merged_frame, shed
+from gateway_svc.core.items import MERGED_EVENTS, Item, mergeable, merged_frame, shed
 from gateway_svc.core.limits import SessionLimits
 from gateway_svc.core.ports import Sink
 from gateway_svc.core.subscription import Reader
@@ -24,9 +24,6 @@ from lanecast.core.priority import LANES, Priority
 
 CHUNK_BYTES = 16 * 1024
 """Most bytes given to the kernel before more urgent lanes are looked at again; a larger frame goes alone."""
-
-MERGED_EVENTS = 64
-"""Most events in a frame that is put together from several batches."""
 
 
 class Verdict(Enum):

@@ -123,7 +123,7 @@ class World:
 
     def live(self, item: Item) -> int:
         accepted = self.hub.accept(item)
-        return self.hub.distribute(*accepted) if accepted else 0
+        return self.hub.distribute(accepted[0], list(accepted[1].live)) if accepted else 0
 
     def _verify(self, token: str) -> FakeIdentity:
         if token not in self.tokens:

@@ -1,0 +1,182 @@
+"""From the publisher's streams to the sockets, in slices.
+
+Owns the order in which batches are written: express ones at once, bulk ones in slices of a quarter of a millisecond, so
+that an express event never waits longer than that for the loop, and, under frame pressure, after a window in which
+events of a channel gather (see `core.window`). Called by `link` with what its streams bring; one for each process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+from gateway_svc.core.channel import Feed
+from gateway_svc.core.hub import Hub
+from gateway_svc.core.items import EventItem, Item
+from gateway_svc.core.meter import Meter
+from gateway_svc.core.subscription import Reader
+from gateway_svc.core.window import FrameWindow, Waiting
+from lanecast.core.priority import Priority
+
+SLICE_NS = 250_000
+"""How long bulk batches are worked off before the loop looks at its other work."""
+
+_EARLY_NS = 500_000
+"""A queue that is due this soon goes now: the loop's clock counts whole milliseconds."""
+
+SOCKETS_PER_STAMP = 8
+"""Sockets written to between two looks at the clock."""
+
+
+class Dispatcher:
+    """See the module. Use: `start`, `express` and `bulk`, `close`."""
+
+    def __init__(self, hub: Hub, meter: Meter) -> None:
+        self._hub = hub
+        self._meter = meter
+        self._window = FrameWindow(time.time_ns())
+        self._waiting = Waiting()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._turn_began = 0
+        self._room = asyncio.Event()
+        self._writing: Feed | None = None
+        """Whose queue is being written, with pauses: until that is done nothing else may be written there."""
+        self._turn = asyncio.Lock()
+
+    def start(self) -> None:
+        """Begin to write what has waited."""
+        self._task = asyncio.create_task(self._run(), name="dispatch")
+
+    async def close(self) -> None:
+        """Write everything that still waits, and stop. Idempotent."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+        self.flush()
+
+    def flush(self) -> None:
+        """Write everything that waits, without a pause."""
+        while (found := self._waiting.pop_any()) is not None:
+            self._write_now(*found)
+
+    def express(self, items: Iterable[EventItem]) -> None:
+        """Write express batches, without a pause."""
+        done: list[tuple[EventItem, list[tuple[int, int]]]] = []
+        began = now = time.time_ns()
+        for item in items:
+            accepted = self._hub.accept(item)
+            if accepted is None:
+                continue
+            new, feed = accepted
+            assert isinstance(new, EventItem)
+            sent = self._hub.distribute(new, list(feed.live))
+            now = time.time_ns()
+            done.append((new, [(sent, now)] if sent else []))
+        self._window.spent(now - began, now)
+        # Only now: measuring must not delay the batches behind.
+        for new, written in done:
+            self._meter.dispatched(new, written)
+
+    async def bulk(self, items: Iterable[EventItem]) -> None:
+        """Write bulk batches in slices, or let them wait for company; returns when there is room for more."""
+        done: list[tuple[EventItem, list[tuple[int, int]]]] = []
+        waiting, window = self._waiting, self._window
+        self._turn_began = time.time_ns()
+        for item in items:
+            accepted = self._hub.accept(item)
+            if accepted is None:
+                continue
+            new, feed = accepted
+            assert isinstance(new, EventItem)
+            due = window.due_ns(feed, self._turn_began)
+            if waiting and waiting.join(feed, new):
+                continue
+            if due or feed is self._writing:
+                waiting.hold(feed, new, due)
+                self._wake.set()
+                continue
+            done.append((new, await self._write(new, feed)))
+        self._account(time.time_ns())
+        for new, written in done:
+            self._meter.dispatched(new, written)
+        while not waiting.has_room:
+            self._room.clear()
+            await self._room.wait()
+
+    async def settle(self, channel: str, lane: Priority) -> None:
+        """Write what waits of a channel and lane: something else is about to move its readers."""
+        if self._waiting or self._writing is not None:
+            feed = self._hub.feed(channel, lane)
+            if feed is not None:
+                async with self._turn:
+                    self._write_now(feed, self._waiting.pop(feed))
+
+    async def _write(self, item: EventItem, feed: Feed) -> list[tuple[int, int]]:
+        """Write one batch to all who want it; return how many sockets took it until when."""
+        hub, now_ns = self._hub, time.time_ns
+        written: list[tuple[int, int]] = []
+        now = now_ns()
+        item.stamp(now)
+        readers: list[Reader] = list(feed.live)
+        for index in range(0, len(readers), SOCKETS_PER_STAMP):
+            sent = hub.distribute(item, readers[index : index + SOCKETS_PER_STAMP])
+            now = now_ns()
+            if sent:
+                written.append((sent, now))
+            if now - self._turn_began > SLICE_NS:
+                self._account(now)
+                try:
+                    await asyncio.sleep(0)
+                except asyncio.CancelledError:
+                    # The batch counts as accepted: those behind here would never get it.
+                    hub.distribute(item, readers[index + SOCKETS_PER_STAMP :])
+                    raise
+                self._turn_began = now_ns()
+        feed.flushed_ns = now
+        return written
+
+    def _write_now(self, feed: Feed, items: Sequence[Item]) -> None:
+        for item in items:
+            sent = self._hub.distribute(item, list(feed.live))
+            if isinstance(item, EventItem):
+                self._meter.dispatched(item, [(sent, time.time_ns())] if sent else [])
+
+    def _account(self, now_ns: int) -> None:
+        self._window.spent(now_ns - self._turn_began, now_ns)
+        self._turn_began = now_ns
+
+    async def _run(self) -> None:
+        """Write each queue when it is due."""
+        waiting = self._waiting
+        while True:
+            due = waiting.next_due_ns()
+            if due is None:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            ahead = due - time.time_ns()
+            if ahead > 0:
+                await asyncio.sleep(max(1, round(ahead / 1e6)) / 1e3)
+            else:
+                await self._write_due()
+
+    async def _write_due(self) -> None:
+        self._turn_began = time.time_ns()
+        while True:
+            async with self._turn:
+                found = self._waiting.pop_due(time.time_ns() + _EARLY_NS)
+                if found is None:
+                    break
+                self._writing, items = found
+                try:
+                    for item in items:
+                        self._meter.dispatched(item, await self._write(item, self._writing))
+                finally:
+                    self._writing = None
+            self._room.set()
+        self._account(time.time_ns())
