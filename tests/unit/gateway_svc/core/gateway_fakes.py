@@ -146,8 +146,9 @@ def drain(session: Session, sink: FakeSink) -> None:
             session.resumed()
 
 
-def event(offset: int, prev: int, size: int = 0) -> Event:
+def event(offset: int, prev: int, size: int = 0, key: str = "", ttl_millis: int = 0) -> Event:
     made = Event(id=f"e{offset}", offset=offset, prev_offset=prev, accept_time_unix_nano=1)
+    made.conflation_key, made.ttl_millis = key, ttl_millis
     made.data.type_url = "type.googleapis.com/test"
     made.data.value = b"x" * size
     return made

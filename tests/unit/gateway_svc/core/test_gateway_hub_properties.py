@@ -9,21 +9,27 @@ from gateway_fakes import EPOCH, FakeSink, World, drain, event, item, page, subs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway_svc.core import channel
+from gateway_svc.core import backlog, channel
 from gateway_svc.core.items import AdvanceItem
 from gateway_svc.core.limits import SessionLimits
 from gateway_svc.core.ports import PageRequest
 from gateway_svc.core.session import Session
 from lanecast.core.position import Position
 from lanecast.core.priority import LANES, Priority
-from lanecast.v1.event_pb2 import Event, LanePosition
+from lanecast.v1.event_pb2 import (
+    GAP_REASON_CONFLATED,
+    GAP_REASON_EXPIRED,
+    GAP_REASON_SHED,
+    Event,
+    LanePosition,
+)  # fmt: skip
 from lanecast.v1.gateway_pb2 import ServerFrame
 from lanecast.v1.publisher_pb2 import START_EARLIEST, START_LAST_N
 
 CHANNEL = "c"
 SMALL = SessionLimits(
     max_commands_per_second=1_000_000,
-    lane_bytes={Priority.CRITICAL: 10**6, Priority.HIGH: 10**6, Priority.NORMAL: 250, Priority.LOW: 250},
+    lane_bytes={Priority.CRITICAL: 10**6, Priority.HIGH: 10**6, Priority.NORMAL: 400, Priority.LOW: 400},
 )
 
 
@@ -51,10 +57,12 @@ class Model:
         subscribe(session, CHANNEL, lanes=[lane.wire_value], **fields)
 
     def publish(self, lane: Priority, count: int) -> None:
+        """Publish events, of which some have one of two keys, and some a time to live."""
         events = self.log[lane]
         for _ in range(count):
             self.offset += 1
-            events.append(event(self.offset, events[-1].offset if events else 0, 40))
+            key, ttl_millis = ("", "x", "y")[self.offset % 3], (0, 0, 0, 200)[self.offset % 4]
+            events.append(event(self.offset, events[-1].offset if events else 0, 40, key, ttl_millis))
 
     def connect(self, jump: bool) -> None:
         known = self.world.hub.positions(CHANNEL, LANES)
@@ -147,14 +155,17 @@ class Model:
         start = frames[0].subscribed.positions[0]
         lane = Priority(start.lane)
         cursor = start.offset
+        lost: dict[int, int] = {}
         for frame in frames[1:]:
             kind = frame.WhichOneof("frame")
             if kind == "gap":
-                assert lane is Priority.LOW
-                assert frame.gap.from_offset == cursor < frame.gap.to_offset
-                missing = [each for each in self.log[lane] if cursor < each.offset <= frame.gap.to_offset]
-                assert frame.gap.count == len(missing) > 0
-                cursor = frame.gap.to_offset
+                gap = frame.gap
+                assert gap.reason in MAY_LOSE[lane]
+                assert gap.from_offset == cursor < gap.to_offset
+                missing = [each.offset for each in self.log[lane] if cursor < each.offset <= gap.to_offset]
+                assert gap.count == len(missing) > 0
+                lost.update(dict.fromkeys(missing, gap.reason))
+                cursor = gap.to_offset
             elif kind == "advance":
                 assert not [each for each in self.log[lane] if cursor < each.offset <= frame.advance.through_offset]
                 cursor = max(cursor, frame.advance.through_offset)
@@ -164,7 +175,25 @@ class Model:
                     assert each.prev_offset <= cursor < each.offset, (each.prev_offset, cursor, each.offset)
                     cursor = each.offset
         assert not [each.offset for each in self.log[lane] if each.offset > cursor], "events are missing at the end"
+        self._check_losses(lane, lost)
 
+    def _check_losses(self, lane: Priority, lost: dict[int, int]) -> None:
+        newest = {each.conflation_key: each.offset for each in self.log[lane]}
+        for each in self.log[lane]:
+            reason = lost.get(each.offset)
+            if reason == GAP_REASON_CONFLATED:
+                assert each.conflation_key, "only what has a key is replaced"
+                assert each.offset < newest[each.conflation_key], "the newest of a key is never replaced"
+            elif reason == GAP_REASON_EXPIRED:
+                assert each.ttl_millis
+
+
+MAY_LOSE = {
+    Priority.CRITICAL: {GAP_REASON_EXPIRED},
+    Priority.HIGH: {GAP_REASON_EXPIRED},
+    Priority.NORMAL: {GAP_REASON_EXPIRED, GAP_REASON_CONFLATED},
+    Priority.LOW: {GAP_REASON_EXPIRED, GAP_REASON_CONFLATED, GAP_REASON_SHED},
+}
 
 lanes = st.sampled_from(LANES)
 starts = st.sampled_from(["latest", "earliest", "last", "position"])
@@ -189,6 +218,7 @@ steps = st.one_of(
 def test_every_event_once_in_order_or_named_by_a_gap(plan: list[tuple[Any, ...]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(channel, "RING_ITEMS", 3)
+        patch.setattr(backlog, "_FEW_DROPS", 2)
         run(plan)
 
 
