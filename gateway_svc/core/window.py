@@ -5,9 +5,9 @@ so under frame pressure a channel's events go together; while there is none, not
 shell with its clock and with the time it has spent writing. Pure.
 
 The controller looks at the share of its time that the process spends writing frames. Above `HIGH_SHARE` the windows
-widen by half at each step, below `LOW_SHARE` they shrink by a tenth, down to nothing. A window holds an event only where
-its channel and lane lately had more than one event a window, and sent a frame less than a window ago: quiet channels
-never wait, however busy the others are.
+widen by half at each step, below `LOW_SHARE` they shrink by a tenth, down to nothing. A window holds an event only
+where its channel and lane lately had more than one event a window, and sent a frame less than a window ago: quiet
+channels never wait, however busy the others are.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lanecast.core.priority import Priority
 STEP_NS = 25_000_000
 """Time between two looks at the pressure."""
 
-HIGH_SHARE, LOW_SHARE = 0.35, 0.20
+HIGH_SHARE, LOW_SHARE = 0.20, 0.12
 _FIRST_NS = 1_000_000
 _WIDEN, _SHRINK = 1.5, 0.9
 _LONGEST_GAP_NS = 1_000_000_000
@@ -29,8 +29,8 @@ _LONGEST_GAP_NS = 1_000_000_000
 CEILING_NS: dict[Priority, int] = {
     Priority.CRITICAL: 0,
     Priority.HIGH: 0,
-    Priority.NORMAL: 12_000_000,
-    Priority.LOW: 30_000_000,
+    Priority.NORMAL: 24_000_000,
+    Priority.LOW: 40_000_000,
 }
 """Widest window of each lane. NORMAL's exceeds its budget: that is for a load which could not be carried otherwise."""
 

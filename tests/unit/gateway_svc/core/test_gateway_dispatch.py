@@ -1,0 +1,108 @@
+"""Whatever waits in a window: every reader gets every event once, in order, and no reader is sent to the log."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from gateway_fakes import EPOCH, FakeSink, World, event, item, subscribe
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway_svc.core.items import AdvanceItem, EventItem
+from gateway_svc.core.meter import Meter
+from gateway_svc.core.types import TypeBook
+from gateway_svc.dispatch import Dispatcher
+from lanecast.core.instruments import Instruments
+from lanecast.core.priority import Priority
+
+READERS = 20
+MS = 1_000_000
+
+
+class Model:
+    def __init__(self) -> None:
+        self.world = World()
+        self.dispatcher = Dispatcher(self.world.hub, Meter(Instruments(), TypeBook(), self.world.totals))
+        self.sinks: list[FakeSink] = []
+        self.offset: dict[str, int] = {"a": 0, "b": 0}
+        for channel in self.offset:
+            for _ in range(READERS):
+                session, sink = self.world.session()
+                subscribe(session, channel)
+                self.sinks.append(sink)
+            self.world.position(channel)
+        for sink in self.sinks:
+            sink.frames()
+
+    def items(self, channel: str, count: int) -> list[EventItem]:
+        """Return the next events of a channel, a batch each, as they come from the publisher under little load."""
+        made = []
+        for _ in range(count):
+            offset = self.offset[channel] = self.offset[channel] + 1
+            made.append(item([event(offset, offset - 1)], channel, Priority.LOW))
+        return made
+
+    def press(self, channel: str, width_ns: int) -> None:
+        """Make a channel one that has just sent a frame and is busy, in a process under pressure."""
+        feed = self.world.hub.feed(channel, Priority.LOW)
+        assert feed is not None
+        feed.arrived_ns = feed.flushed_ns = time.time_ns()
+        feed.gap_ns = 0
+        self.dispatcher._window.width_ns = width_ns
+
+    def received(self, sink: FakeSink) -> list[int]:
+        return [each.offset for frame in sink.frames() for each in frame.events.events]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 6), st.booleans()), min_size=1, max_size=30),
+    st.sampled_from([0, 3 * MS, 40 * MS]),
+)
+def test_every_reader_gets_every_event_once_and_in_order(steps: list[tuple[str, int, bool]], width_ns: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gateway_svc.dispatch.SLICE_NS", 0)  # a pause after each stamp: the worst that can happen
+        asyncio.run(_deliver(steps, width_ns))
+
+
+async def _deliver(steps: list[tuple[str, int, bool]], width_ns: int) -> None:
+    model = Model()
+    dispatcher, hub = model.dispatcher, model.world.hub
+    dispatcher.start()
+    for channel, count, settle in steps:
+        model.press(channel, width_ns)
+        await dispatcher.bulk(model.items(channel, count))
+        if settle:
+            through = model.offset[channel]
+            await dispatcher.settle(channel, Priority.LOW)
+            hub.advance(AdvanceItem(channel, Priority.LOW, EPOCH, through), 0.0)
+    await dispatcher.close()
+    for sink, channel in zip(model.sinks, "a" * READERS + "b" * READERS, strict=True):
+        assert model.received(sink) == list(range(1, model.offset[channel] + 1))
+    assert not model.world.publisher.requests, "a reader had a hole"
+
+
+async def test_a_queue_leaves_by_itself_when_it_is_due() -> None:
+    model = Model()
+    model.dispatcher.start()
+    model.press("a", 20 * MS)
+    await model.dispatcher.bulk(model.items("a", 5))
+    assert all(not sink.data for sink in model.sinks), "all five wait"
+    while not model.sinks[READERS - 1].data:
+        await asyncio.sleep(0)
+    assert [model.received(sink) for sink in model.sinks[:READERS]] == [[1, 2, 3, 4, 5]] * READERS
+    await model.dispatcher.close()
+
+
+async def test_a_stream_that_breaks_in_the_middle_of_a_batch_leaves_nobody_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway_svc.dispatch.SLICE_NS", 0)  # a pause after each stamp
+    model = Model()
+    reading = asyncio.create_task(model.dispatcher.bulk(model.items("a", 1)))
+    await asyncio.sleep(0)
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    assert [model.received(sink) for sink in model.sinks[:READERS]] == [[1]] * READERS
