@@ -6,6 +6,7 @@ Owns which parts there are and the order in which they start and stop. Called by
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,16 @@ from google.protobuf import descriptor_pb2
 from google.protobuf.message import DecodeError
 
 from lanecast.ai.v1 import analytics_pb2, bots_pb2, concierge_pb2, strategy_pb2
-from lanecast.core.instruments import QUEUE_DEPTH, Instruments
+from lanecast.core.instruments import EVENT_DROPPED, QUEUE_DEPTH, Instruments
 from lanecast.core.policy import BUILT_IN
+from lanecast.core.priority import LANES
 from lanecast.errors import ConfigError
 from lanecast.runtime.grpc_server import GrpcServer
 from lanecast.runtime.otlp import OtlpExporter
 from lanecast.v1 import publisher_pb2 as pb
 from publisher_svc.config import PublisherConfig
 from publisher_svc.core.admission import LoadLimit
+from publisher_svc.core.expiry import Expiry
 from publisher_svc.core.registry import RegistryError, TypeRegistry
 from publisher_svc.core.tail import Tail
 from publisher_svc.hub import Hub
@@ -94,9 +97,11 @@ class PublisherApp:
         self._ingest = Ingest(self._log, self._registry, hub, tail, self._instruments, LoadLimit(), policy)
         self._ingest.start()
         self._publish = PublishService(self._ingest, reader.epoch)
-        self._stream = StreamService(hub, reader, self._ingest, self._registry.version, policy)
+        dropped = {lane: self._instruments.counter(EVENT_DROPPED, lane=lane.name, reason="expired") for lane in LANES}
+        expiry = Expiry(time.monotonic_ns, time.time_ns, lambda lane, events: dropped[lane].add(events))
+        self._stream = StreamService(hub, reader, self._ingest, self._registry.version, policy, expiry)
         self._instruments.gauge(QUEUE_DEPTH, lambda: float(self._stream.queued_events), queue="stream")
-        servicer = PublisherServicer(self._publish, self._stream, ReadService(reader, self._registry))
+        servicer = PublisherServicer(self._publish, self._stream, ReadService(reader, self._registry, expiry))
         self._server.add(pb.DESCRIPTOR.services_by_name["PublisherService"], servicer)
         port = await self._server.start(config.host, config.port)
         self._start_export()

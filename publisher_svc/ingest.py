@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -33,6 +33,7 @@ from lanecast.v1.event_pb2 import Event
 from publisher_svc.core import admission
 from publisher_svc.core.admission import LoadLimit, ProducerOrder, Refusal
 from publisher_svc.core.downstream import Group, groups_of
+from publisher_svc.core.expiry import NANOS_PER_MILLI, marked
 from publisher_svc.core.registry import TypeRegistry
 from publisher_svc.core.tail import Tail
 from publisher_svc.hub import Hub
@@ -96,6 +97,8 @@ class Ingest:
         self._put_off: list[_Waiting] = []
         """Taken from the queues, and to be committed before anything in them."""
         self._waiting_for_log = False
+        self._timed = False
+        """True once an event with a time to live has come."""
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -162,6 +165,9 @@ class Ingest:
         lane = _LANES[event.priority]
         size = len(data)
         waiting = _Waiting(Entry(event.channel, lane, event.id, data, accept_ns), event, submission, index, size)
+        if event.ttl_millis:
+            waiting.entry.ends_ns = time.monotonic_ns() + event.ttl_millis * NANOS_PER_MILLI
+            self._timed = True
         (self._express if lane in EXPRESS_LANES else self._bulk).append(waiting)
         self._limit.add(size)
         submission.open += 1
@@ -237,11 +243,15 @@ class Ingest:
                 wanted.setdefault(key, []).append(entry)
         for key, entries in wanted.items():
             head = self.batch_head(key)
+            groups: Iterable[Group]
             if len(entries) == 1:
                 data = entries[0].data + stored
-                self._hub.dispatch((Group(*key, head, [data], entries[0].offset, len(data)),))
+                groups = (Group(*key, head, [data], entries[0].offset, len(data)),)
             else:
-                self._hub.dispatch(groups_of(*key, head, ((entry.offset, entry.data + stored) for entry in entries)))
+                groups = groups_of(*key, head, ((entry.offset, entry.data + stored) for entry in entries))
+            if self._timed and any(entry.ends_ns for entry in entries):
+                groups = marked(groups, [(entry.offset, entry.prev_offset, entry.ends_ns) for entry in entries])
+            self._hub.dispatch(groups)
 
     def batch_head(self, key: ChannelLane) -> bytes:
         """Return `wire.batch_head` of a channel and lane."""

@@ -13,7 +13,8 @@ from lanecast.core.priority import LANES, Priority
 from lanecast.errors import StatusError
 from lanecast.runtime import status
 from lanecast.v1 import publisher_pb2 as pb
-from lanecast.v1.event_pb2 import EventBatch, Gap
+from lanecast.v1.event_pb2 import GAP_REASON_EXPIRED, EventBatch, Gap
+from publisher_svc.core.expiry import Expiry, sift
 from publisher_svc.core.registry import TypeRegistry
 from publisher_svc.log.base import ChannelLane, LogError
 from publisher_svc.reading import LogReader
@@ -26,8 +27,9 @@ _MAX_PAGE_BYTES = 1024 * 1024
 class ReadService:
     """The reading half of `lanecast.v1.PublisherService`."""
 
-    def __init__(self, reader: LogReader, registry: TypeRegistry) -> None:
+    def __init__(self, reader: LogReader, registry: TypeRegistry, expiry: Expiry) -> None:
         self._reader = reader
+        self._expiry = expiry
         self._registry = registry
 
     async def read_events(self, request: pb.ReadEventsRequest) -> pb.ReadEventsResponse:
@@ -50,9 +52,13 @@ class ReadService:
         reading = await self._reader.read(key, cursor, request.limit or _DEFAULT_LIMIT)
         if reading.missing_through is not None and reading.missing_through > cursor:
             gaps.append(self._reader.gap(key, cursor, reading.missing_through))
+            cursor = reading.missing_through
         count = _fitting(reading.events)
         cut = count < len(reading.events)
-        events = [data for _, data in reading.events[:count]]
+        runs = sift(reading.events[:count], cursor, self._expiry.wall_ns())
+        lost = [run.missing for run in runs if run.missing is not None]
+        gaps += [self._reader.gap(key, each.after, each.through, GAP_REASON_EXPIRED, each.count) for each in lost]
+        events = [data for run in runs for _, data in run.events]
         data = wire.replayed_batch(wire.batch_head(key[0], key[1], self._reader.epoch), events)
         batch = EventBatch.FromString(data)
         return pb.ReadEventsResponse(

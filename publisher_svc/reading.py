@@ -96,7 +96,12 @@ class LogReader:
         return Beginning(found.cursor, self.gap(key, position.offset, found.cursor, found.gap_reason))
 
     def gap(
-        self, key: ChannelLane, from_offset: int, to_offset: int, reason: GapReason.ValueType = GAP_REASON_TRUNCATED
+        self,
+        key: ChannelLane,
+        from_offset: int,
+        to_offset: int,
+        reason: GapReason.ValueType = GAP_REASON_TRUNCATED,
+        count: int = 0,
     ) -> Gap:
         """Return the gap message for a range of a channel and lane."""
         return Gap(
@@ -106,4 +111,5 @@ class LogReader:
             from_offset=from_offset,
             to_offset=to_offset,
             reason=reason,
+            count=count,
         )

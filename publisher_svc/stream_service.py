@@ -21,10 +21,11 @@ from lanecast.errors import StatusError
 from lanecast.runtime import status
 from lanecast.v1 import publisher_pb2 as pb
 from lanecast.v1.event_pb2 import EventError, LanePosition
-from publisher_svc.core.downstream import Downstream, Group, groups_of
+from publisher_svc.core.downstream import Downstream, Group, groups_left
+from publisher_svc.core.expiry import Expiry
 from publisher_svc.hub import Hub
 from publisher_svc.ingest import Ingest
-from publisher_svc.log.base import LogError
+from publisher_svc.log.base import ChannelLane, LogError
 from publisher_svc.reading import Beginning, LogReader
 
 log = logging.getLogger(__name__)
@@ -41,8 +42,11 @@ _READ_RETRY_SECONDS = 0.5
 class StreamService:
     """The delivering half of `lanecast.v1.PublisherService`."""
 
-    def __init__(self, hub: Hub, reader: LogReader, ingest: Ingest, types_version: str, policy: Policy) -> None:
+    def __init__(
+        self, hub: Hub, reader: LogReader, ingest: Ingest, types_version: str, policy: Policy, expiry: Expiry
+    ) -> None:
         self._policy = policy
+        self._expiry = expiry
         self._hub = hub
         self._reader = reader
         self._ingest = ingest
@@ -52,7 +56,7 @@ class StreamService:
     async def stream_events(self, requests: AsyncIterator[pb.StreamEventsRequest], context: Any) -> None:
         """Answer StreamEvents."""
         opening = await _opening(requests)
-        stream = _Stream(self._hub, self._reader, self._ingest, self._policy, opening, context)
+        stream = _Stream(self._hub, self._reader, self._ingest, self._policy, self._expiry, opening, context)
         opened = pb.StreamOpened(epoch=self._reader.epoch, types_version=self._types_version)
         stream.announce(pb.StreamEventsResponse(opened=opened))
         self._streams.add(stream)
@@ -77,7 +81,14 @@ class _Stream:
     """One subscribing stream."""
 
     def __init__(
-        self, hub: Hub, reader: LogReader, ingest: Ingest, policy: Policy, opening: pb.StreamOpen, context: Any
+        self,
+        hub: Hub,
+        reader: LogReader,
+        ingest: Ingest,
+        policy: Policy,
+        expiry: Expiry,
+        opening: pb.StreamOpen,
+        context: Any,
     ) -> None:
         lanes = _lanes(opening.lanes)
         bulk = any(lane not in EXPRESS_LANES for lane in lanes)
@@ -87,7 +98,9 @@ class _Stream:
             max_message_events=BULK_BATCH_EVENTS if bulk else _EXPRESS_MESSAGE_EVENTS,
             max_message_bytes=BULK_BATCH_BYTES if bulk else _EXPRESS_MESSAGE_BYTES,
             policy=policy,
+            expiry=expiry,
         )
+        self._expiry = expiry
         self._hub = hub
         self._reader = reader
         self._ingest = ingest
@@ -239,12 +252,19 @@ class _Stream:
             self._downstream.announce(pb.StreamEventsResponse(gaps=[gap]).SerializeToString())
             self._downstream.skip(channel, lane, reading.missing_through)
             cursor = reading.missing_through
-        replayed = self._downstream.is_recovering(channel, lane)
-        for group in groups_of(channel, lane, self._ingest.batch_head(key), reading.events, replayed=replayed):
-            self._downstream.feed(group, time.time_ns(), after=cursor)
-            cursor = group.last_offset
+        self._feed(key, reading.events, cursor)
         if joined:  # read in memory, in this very step: nothing can have been published in between
             self._downstream.go_live(channel, lane)
+
+    def _feed(self, key: ChannelLane, events: Sequence[tuple[int, bytes]], cursor: int) -> None:
+        """Queue what is left of a page that was read after `cursor`."""
+        replayed = self._downstream.is_recovering(*key)
+        groups = groups_left(*key, self._ingest.batch_head(key), events, cursor, self._expiry, replayed=replayed)
+        for group in groups:
+            if group.missing is not None and not replayed:
+                self._expiry.on_dropped(key[1], group.missing.count)
+            self._downstream.feed(group, time.time_ns(), after=cursor)
+            cursor = group.last_offset
 
 
 async def _opening(requests: AsyncIterator[pb.StreamEventsRequest]) -> pb.StreamOpen:

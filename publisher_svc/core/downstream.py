@@ -19,6 +19,7 @@ from lanecast.core import wire
 from lanecast.core.limits import BULK_BATCH_BYTES, BULK_BATCH_EVENTS
 from lanecast.core.policy import DEFAULT, LanePolicy, Policy
 from lanecast.core.priority import LANES, Priority
+from publisher_svc.core.expiry import Expiry, Missing, Timed, expire, marked, notice, sift
 
 DEFAULT_CREDIT_BYTES = 1024 * 1024
 MAX_QUEUE_BYTES = 4 * 1024 * 1024
@@ -42,6 +43,10 @@ class Group:
     """Bytes of all events."""
     replayed: bool = False
     """True where a reader that resumed gets them from the log: they do not count in latency figures."""
+    timed: tuple[Timed, ...] = ()
+    """Those of the events that expire."""
+    missing: Missing | None = None
+    """Expired events right before these. A group that has this may have no events."""
 
 
 def groups_of(
@@ -61,6 +66,25 @@ def groups_of(
         yield Group(channel, lane, head, chosen, last, size, replayed)
 
 
+def groups_left(
+    channel: str, lane: Priority, head: bytes, page: Iterable[tuple[int, bytes]], cursor: int, expiry: Expiry,
+    *, replayed: bool,
+) -> Iterator[Group]:  # fmt: skip
+    """Cut what has not expired of events that were read from the log after `cursor` into groups."""
+    wall_ns = expiry.wall_ns()
+    ahead_ns = expiry.monotonic_ns() - wall_ns
+    for run in sift(page, cursor, wall_ns):
+        groups = groups_of(channel, lane, head, run.events, replayed=replayed)
+        missing = run.missing
+        if missing is not None and not run.events:
+            yield Group(channel, lane, head, [], missing.through, 0, replayed, (), missing)
+            return
+        for group in marked(groups, run.positions(cursor, ahead_ns)):
+            group.missing, missing = missing, None
+            yield group
+        cursor = run.events[-1][0]
+
+
 @dataclass(slots=True)
 class _Subscription:
     """One lane of one channel."""
@@ -75,6 +99,8 @@ class _Subscription:
     """The cursor from before the first queued group: where to read on if the queue is dropped."""
     since_ns: int = 0
     """When the first queued group came."""
+    timed: bool = False
+    """True where queued events may expire."""
 
 
 @dataclass(slots=True)
@@ -115,6 +141,7 @@ class Downstream:
         max_message_bytes: int,
         max_queue_bytes: int = MAX_QUEUE_BYTES,
         policy: Policy = DEFAULT,
+        expiry: Expiry | None = None,
     ) -> None:
         wanted = frozenset(lanes) or frozenset(LANES)
         self._lanes = {
@@ -123,6 +150,10 @@ class Downstream:
         self._max_message_events = max_message_events
         self._max_message_bytes = max_message_bytes
         self._max_queue_bytes = max_queue_bytes
+        self._expiry = expiry
+        """None: nothing expires."""
+        self._timed = False
+        """True once something was queued that expires."""
         self._notices: list[bytes] = []
         self.overflows = 0
         """How often a queue was dropped to be read from the log later."""
@@ -230,6 +261,8 @@ class Downstream:
             if state.policy.fixed_window and not _is_due(state, now_ns):
                 continue
             while state.ready and state.credit > 0 and room.events > 0 and room.size > 0:
+                if self._timed:
+                    self._expire(state, room)
                 parts.append(_take_batch(state, room, now_ns))
         if not parts:
             return None
@@ -253,11 +286,27 @@ class Downstream:
         if not subscription.queued:
             subscription.since_ns = now_ns
             subscription.before_queue = subscription.cursor
+            subscription.timed = False
             state.ready[group.channel] = subscription
+        if group.timed or group.missing:
+            self._timed = subscription.timed = True
         subscription.queued.append(group)
         subscription.cursor = group.last_offset
         state.events += len(group.events)
         state.bytes += group.size
+
+    def _expire(self, state: _Lane, room: _Room) -> None:
+        """Take out what has expired of what is taken next."""
+        subscription = next(iter(state.ready.values()))
+        if not subscription.timed or self._expiry is None:
+            return
+        queued = subscription.queued
+        lane = queued[0].lane
+        events, size = expire(queued, subscription.before_queue, self._expiry.monotonic_ns(), room.events)
+        state.events -= events
+        state.bytes -= size
+        if events:
+            self._expiry.on_dropped(lane, events)
 
     def _fall_behind(self, state: _Lane, channel: str, subscription: _Subscription) -> None:
         self.overflows += 1
@@ -308,7 +357,7 @@ def _take_batch(state: _Lane, room: _Room, now_ns: int) -> bytes:
     events: list[bytes] = []
     size = taken = 0
     for group in queued:
-        if events and (len(events) + len(group.events) > room.events or size + group.size > room.size):
+        if events and (group.missing or len(events) + len(group.events) > room.events or size + group.size > room.size):
             break
         events += group.events
         size += group.size
@@ -322,6 +371,8 @@ def _take_batch(state: _Lane, room: _Room, now_ns: int) -> bytes:
     if queued:  # its next batch waits for its turn, in the next message
         state.ready[channel] = subscription
         room.events = 0
+    if first.missing and not events:
+        return notice(first)
     data = wire.replayed_batch(first.head, events) if first.replayed else wire.batch(first.head, events, now_ns)
     state.credit -= len(data)  # exactly what the subscriber counts, or the credit drifts
-    return wire.stream_batch(data)
+    return notice(first) + wire.stream_batch(data) if first.missing else wire.stream_batch(data)

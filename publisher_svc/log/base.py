@@ -28,7 +28,7 @@ class LogFullError(LogError):
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """An event on its way into the log. The last four fields are set by a successful `append`."""
+    """An event on its way into the log. `append` sets `offset`, `prev_offset`, `duplicate` and the end of `data`."""
 
     channel: str
     lane: Priority
@@ -42,6 +42,8 @@ class Entry:
     """Fingerprint of channel and id; see `core.dedup`."""
     offset: int = 0
     prev_offset: int = 0
+    ends_ns: int = 0
+    """When its time to live ends, on the monotonic clock; 0: never."""
     duplicate: bool = False
     """True: an event with this id was there already, at `offset`; nothing was stored."""
 
