@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -176,6 +177,20 @@ async def test_a_gap_is_told_in_its_place(
     async with Subscriber(address, cursors=store) as subscriber:
         assert await take(subscriber.events("a", lanes=[HIGH]), 1) == ["1"]
     assert "EPOCH_UNKNOWN" in caplog.text
+
+
+async def test_what_has_expired_is_a_gap_among_the_deliveries(address: str, publisher: AsyncPublisher) -> None:
+    first = await publisher.publish("a", ConciergeInsight(text="first"), priority=HIGH)
+    short = await publisher.publish("a", ConciergeInsight(text="short"), priority=HIGH, ttl=0.001)
+    ended = time.time() + 0.001
+    while time.time() <= ended:  # what is waited for is the time itself
+        await asyncio.sleep(0.001)
+    last = await publisher.publish("a", ConciergeInsight(text="last"), priority=HIGH)
+    gaps: list[Gap] = []
+    async with Subscriber(address) as subscriber:
+        stream = subscriber.events("a", lanes=[HIGH], start=Start.EARLIEST, on_gap=gaps.append)
+        assert await take(stream, 2) == [first.id, last.id]
+    assert gaps == [Gap("a", HIGH, first.epoch, first.offset, short.offset, "EXPIRED", 1)]
 
 
 async def test_a_slow_loop_bounds_what_is_buffered_and_misses_nothing(address: str, publisher: AsyncPublisher) -> None:

@@ -200,6 +200,36 @@ describe("continuity", () => {
     expect(offsets).toEqual([31n]);
   });
 
+  test.each(["CONFLATED", "EXPIRED"])("gaps between survivors name what was %s, in their places", async (reason) => {
+    const told: string[] = [];
+    makeClient()
+      .channel("agent:42")
+      .subscribe((event) => told.push(`${event.offset}`), {
+        onGap: ({ fromOffset, toOffset, count, ...gap }) =>
+          told.push(`${gap.reason} ${fromOffset}-${toOffset} ${count}`),
+      });
+    const socket = await gateway.welcome();
+    const gap = (fromOffset: string, toOffset: string, count: string) =>
+      socket.push({
+        gap: {
+          ...{ channel: "agent:42", lane: "PRIORITY_LOW", epoch: "e1" },
+          ...{ fromOffset, toOffset, count, reason: `GAP_REASON_${reason}` },
+        },
+      });
+    socket.push(subscribed("agent:42", [["LOW", "e1", 10]]));
+    gap("10", "12", "2");
+    socket.push(batch("agent:42", "LOW", "e1", [[12, 13]]));
+    gap("13", "15", "1");
+    socket.push(
+      batch("agent:42", "LOW", "e1", [
+        [15, 17],
+        [17, 18],
+      ]),
+    );
+    expect(told).toEqual([`${reason} 10-12 2`, "13", `${reason} 13-15 1`, "17", "18"]);
+    expect(socket.commands("subscribe")).toHaveLength(1);
+  });
+
   test("after a crash of the server's machine it goes back to where the server is", async () => {
     const { socket, offsets } = await live(50);
     const range = { fromOffset: "50", toOffset: "40", reason: "GAP_REASON_AHEAD" };

@@ -121,6 +121,16 @@ def test_an_announced_gap_moves_the_cursor_in_its_place() -> None:
     assert inbox.recoveries == 0
 
 
+def test_gaps_between_survivors_are_told_in_their_places() -> None:
+    inbox = open_inbox()
+    expired, conflated = event_pb2.GAP_REASON_EXPIRED, event_pb2.GAP_REASON_CONFLATED
+    inbox.receive(StreamEventsResponseView(gaps=[gap(0, 2, expired)], batches=[batch((2, 3))]))
+    inbox.receive(StreamEventsResponseView(gaps=[gap(3, 5, conflated)], batches=[batch((5, 6), (6, 7))]))
+    inbox.receive(StreamEventsResponseView(gaps=[gap(7, 9, expired)]))
+    assert taken(inbox) == ["EXPIRED", 3, "CONFLATED", 6, 7, "EXPIRED"]
+    assert (inbox.recoveries, inbox.duplicates, inbox.take_requests()) == (0, 0, [])
+
+
 def test_gaps_that_touch_are_one() -> None:
     inbox = open_inbox()
     for begin in range(0, 30, 3):
