@@ -20,7 +20,7 @@ from lanecast.core.limits import (
 from lanecast.errors import StatusError
 from lanecast.runtime import status
 from lanecast.v1 import publisher_pb2 as pb
-from lanecast.v1.event_pb2 import EventError
+from lanecast.v1.event_pb2 import PRIORITY_CRITICAL, Event, EventError
 from publisher_svc.core.admission import ProducerOrder, Refusal
 from publisher_svc.ingest import Ingest, Submission
 from publisher_svc.log.base import Entry
@@ -123,16 +123,28 @@ class _PublishSession:
                     status.FAILED_PRECONDITION, "STREAM_ORDER", "the stream is open: send `publish` or `close`"
                 )
             _check_count(len(request.publish.events))
-            self._submit(request.publish)
+            await self._take(request.publish)
             await self._room.wait()
         return False
 
-    def _submit(self, message: pb.PublishMessage) -> None:
-        first = message.first_sequence
+    async def _take(self, message: pb.PublishMessage) -> None:
+        """Submit a message; the CRITICAL events that lead it go out before the others are so much as looked at."""
+        events, first = message.events, message.first_sequence
+        urgent = 0
+        while urgent < len(events) and events[urgent].priority == PRIORITY_CRITICAL:
+            urgent += 1
+        if 0 < urgent < len(events):
+            self._open += 1  # more of the message follows: no need to hurry with the answer
+            self._submit(events[:urgent], first)
+            await asyncio.sleep(0)
+            self._open -= 1
+            self._submit(events[urgent:], first + urgent)
+        else:
+            self._submit(events, first)
+
+    def _submit(self, events: Sequence[Event], first: int) -> None:
         self._open += 1
-        submission = self._ingest.submit(
-            message.events, self._source, self._order, lambda made: self._on_done(first, made)
-        )
+        submission = self._ingest.submit(events, self._source, self._order, lambda made: self._on_done(first, made))
         if submission.open:
             self._unanswered += submission.size
             if self._unanswered > PUBLISH_CREDIT_BYTES:  # the client ignores its credit: leave the rest on the wire
