@@ -259,4 +259,4 @@ def _rate(claim: Any) -> Rate:
 
 def default_burst(events_per_second: float) -> int:
     """Return the burst of a rate that comes without one: what it allows in a second."""
-    return max(1, math.ceil(events_per_second))
+    return max(1, math.ceil(events_per_second)) if events_per_second < MAX_RATE else MAX_RATE
