@@ -1,7 +1,7 @@
 """The publishing SDK: `AsyncPublisher` and its settings.
 
-`core/` decides (encoding, order, coalescing, acknowledgement), `stream`, `link` and `credentials` own the connection, `client` is what
-users see. `lanecast.blocking` has the same for programs without an event loop.
+`core/` decides (encoding, order, coalescing, acknowledgement), `stream`, `link` and `credentials` own the connection,
+`client` is what users see. `lanecast.blocking` has the same for programs without an event loop.
 """
 
 from lanecast.publisher.client import AsyncPublisher

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 
 from lanecast.core.backoff import Backoff
 from lanecast.core.priority import Priority
-from lanecast.errors import LanecastError, StatusError, TokenError, UnavailableError
+from lanecast.errors import ConfigError, LanecastError, StatusError, TokenError, UnavailableError
 from lanecast.publisher.core.outbox import Outbox, ProtocolError
 from lanecast.publisher.credentials import Credentials
 from lanecast.publisher.settings import PublisherSettings
@@ -135,7 +135,7 @@ class PublisherLink:
         assert self._first is not None
         renewable = self._credentials.can_renew(error)
         if not self._first.done():
-            final = isinstance(error, TokenError) or (is_final(error) and not renewable)
+            final = isinstance(error, TokenError | ConfigError) or (is_final(error) and not renewable)
             if final or not in_time:
                 self._fail_first(error)
                 return False
@@ -163,7 +163,7 @@ class PublisherLink:
 
     def _fail_first(self, error: LanecastError) -> None:
         assert self._first is not None
-        if not is_final(error) and not isinstance(error, TokenError):
+        if not is_final(error) and not isinstance(error, TokenError | ConfigError):
             error = unreachable(self.targets, self._settings.connect_timeout, error)
         self._first.set_exception(error)
         self._first.exception()  # connect() may have been cancelled; then nobody is left to be told

@@ -46,8 +46,8 @@ Keys of an event:
   ttl            optional; seconds or a duration, after which nobody need see it
   conflation_key optional; events with the same key may replace one another for slow readers
 
-Where the publisher asks for a token, name a file that has one with --token-file, or set LANECAST_TOKEN; --token shows it
-to everyone who can list processes. The file is read again when its token has expired.
+Where the publisher asks for a token, name a file that has one with --token-file, or set LANECAST_TOKEN; --token shows
+it to everyone who can list processes. The file is read again when its token has expired.
 
 With --ndjson, a bad line is reported with its number and the others go through; the exit code is 1 if one was not
 acknowledged."""
