@@ -184,9 +184,11 @@ async def test_all_streams_of_an_identity_share_its_rate_and_low_is_refused_firs
 
 
 async def test_leaving_and_coming_back_gains_nothing(service: Service) -> None:
+    table = service.app._doorkeeper._buckets
     token = service.token("*", rate=Rate(1.0, 2))
     for expected in ("", "", "RATE_LIMITED"):
         assert reasons(await service.publish(token, event(Priority.CRITICAL))) == [expected]
+    assert [use.streams for use in table._entries.values()] == [0], "and what is gone is not counted for ever"
 
 
 async def test_a_stream_ends_when_its_token_does_and_answers_first(service: Service) -> None:

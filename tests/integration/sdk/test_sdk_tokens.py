@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 from sdk_services import ServiceProcess, running
 
@@ -26,8 +27,11 @@ from lanecast import (
     TokenError,
 )
 from lanecast.ai.v1.concierge_pb2 import ConciergeInsight
+from lanecast.publisher.stream import PublishStream
 from lanecast.runtime import tokens
 from lanecast.runtime.tokens import Rate
+from lanecast.v1.event_pb2 import Event
+from lanecast.v1.publisher_pb2 import PublishEventStreamRequest, PublishMessage
 
 UNAUTHENTICATED, PERMISSION_DENIED = 16, 7
 
@@ -76,6 +80,13 @@ def clock() -> Clock:
 async def address(data: Path, clock: Clock) -> AsyncIterator[str]:
     async with running(data, clock=clock, publish_auth="token") as target:
         yield target
+
+
+def expired(token: str, key: str) -> str:
+    """Return the same token as of the day before."""
+    claims = jwt.decode(token, options={"verify_signature": False})
+    day = 24 * 3600
+    return jwt.encode({**claims, "iat": claims["iat"] - day, "exp": claims["exp"] - day}, key, tokens.ALGORITHM)
 
 
 def insight(text: object = "x") -> ConciergeInsight:
@@ -131,13 +142,42 @@ async def test_without_a_token_the_door_stays_shut_and_says_so_at_once(address: 
         await publisher.publish("a", insight(), priority=Priority.LOW)
 
 
-async def test_a_token_that_expires_is_replaced(address: str, source: Tokens, clock: Clock) -> None:
+async def test_a_token_that_expires_is_replaced_without_alarm(
+    address: str, source: Tokens, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     async with AsyncPublisher(address, token=source) as publisher:
         for number in range(3):
             await publisher.publish("a", insight(number), priority=Priority.HIGH)
             clock.now += 70
         statistics = publisher.statistics()
     assert (statistics.acknowledged, statistics.duplicates, statistics.connections, source.issued) == (3, 0, 3, 3)
+    assert not [record for record in caplog.records if record.name == "lanecast.publisher" and record.levelno > 20]
+
+
+async def test_a_function_may_give_an_old_token_at_first(address: str, source: Tokens) -> None:
+    given = iter([expired(source.issue(), source.key), source.issue()])
+    async with AsyncPublisher(address, token=lambda: next(given)) as publisher:
+        await publisher.publish("a", insight(), priority=Priority.HIGH)
+
+
+async def test_a_fixed_token_that_has_expired_is_refused_at_once(address: str, source: Tokens) -> None:
+    token = expired(source.issue(), source.key)
+    with pytest.raises(StatusError, match="has expired") as caught:
+        await AsyncPublisher(address, token=token, settings=PublisherSettings(connect_timeout=3_600)).connect()
+    assert caught.value.reason == "TOKEN_EXPIRED"
+
+
+async def test_who_writes_to_a_stream_that_was_ended_learns_why(address: str, source: Tokens, clock: Clock) -> None:
+    event = Event(channel="a", priority=Priority.LOW.wire_value)
+    publish = PublishEventStreamRequest(publish=PublishMessage(first_sequence=1, events=[event])).SerializeToString()
+    async with PublishStream(address) as stream:
+        await stream.open("tests", 5.0, source())
+        clock.now += 70
+        await stream.write(publish)
+        await stream._call.code()  # the stream is over
+        with pytest.raises(StatusError) as caught:
+            await stream.write(publish)
+    assert caught.value.reason == "TOKEN_EXPIRED"
 
 
 async def test_a_fixed_token_that_expires_fails_what_waits_and_what_comes(

@@ -111,6 +111,9 @@ def test_a_clock_that_stands_or_goes_back_gives_nothing() -> None:
         assert not bucket.take(Priority.CRITICAL)
     bucket.refill(100.1)
     assert bucket.take(Priority.CRITICAL)
+    full = TokenBucket(10.0, 1, 100.0)
+    full.refill(0.0)
+    assert full.take(Priority.CRITICAL), "nor does it take anything away"
 
 
 def test_changing_the_rate_to_and_fro_gains_nothing() -> None:
