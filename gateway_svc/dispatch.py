@@ -116,6 +116,19 @@ class Dispatcher:
                 async with self._turn:
                     self._write_now(feed, self._waiting.pop(feed))
 
+    async def _write_queue(self, feed: Feed, items: list[EventItem]) -> None:
+        self._writing = feed
+        try:
+            for number, item in enumerate(items, 1):
+                try:
+                    written = await self._write(item, feed)
+                except asyncio.CancelledError:
+                    self._write_now(feed, items[number:])
+                    raise
+                self._meter.dispatched(item, written)
+        finally:
+            self._writing = None
+
     async def _write(self, item: EventItem, feed: Feed) -> list[tuple[int, int]]:
         """Write one batch to all who want it; return how many sockets took it until when."""
         hub, now_ns = self._hub, time.time_ns
@@ -172,11 +185,6 @@ class Dispatcher:
                 found = self._waiting.pop_due(time.time_ns() + _EARLY_NS)
                 if found is None:
                     break
-                self._writing, items = found
-                try:
-                    for item in items:
-                        self._meter.dispatched(item, await self._write(item, self._writing))
-                finally:
-                    self._writing = None
+                await self._write_queue(*found)
             self._room.set()
         self._account(time.time_ns())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from publisher_svc.core.expiry import Expiry
 from publisher_svc.core.registry import RegistryError, TypeRegistry
 from publisher_svc.core.tail import Tail
 from publisher_svc.hub import Hub
+from publisher_svc.identity import Doorkeeper
 from publisher_svc.ingest import Ingest
 from publisher_svc.log.sqlite import SqliteEventLog, SqliteLogSettings
 from publisher_svc.publish_service import PublishService
@@ -50,9 +51,9 @@ class PublisherServicer:
         self._stream = stream
         self._read = read
 
-    async def PublishEvents(self, request: pb.PublishEventsRequest, _context: Any) -> pb.PublishEventsResponse:  # noqa: N802
+    async def PublishEvents(self, request: pb.PublishEventsRequest, context: Any) -> pb.PublishEventsResponse:  # noqa: N802
         """See the contract."""
-        return await self._publish.publish_events(request)
+        return await self._publish.publish_events(request, context)
 
     async def PublishEventStream(self, requests: AsyncIterator[pb.PublishEventStreamRequest], context: Any) -> None:  # noqa: N802
         """See the contract."""
@@ -74,10 +75,11 @@ class PublisherServicer:
 class PublisherApp:
     """A running publisher_svc; see `lanecast.runtime.lifecycle.Service`."""
 
-    def __init__(self, config: PublisherConfig) -> None:
+    def __init__(self, config: PublisherConfig, clock: Callable[[], float] = time.monotonic) -> None:
         if config.policy not in BUILT_IN:
             raise ConfigError(f"unknown delivery policy {config.policy!r}: use one of {', '.join(sorted(BUILT_IN))}")
         self._config = config
+        self._doorkeeper = Doorkeeper(config, clock)
         self._registry = load_registry(config.type_files)
         self._instruments = Instruments()
         self._server = GrpcServer()
@@ -86,6 +88,7 @@ class PublisherApp:
     async def start(self) -> dict[str, Any]:
         """Open the log, start to commit, serve. See `lifecycle.Service`."""
         config = self._config
+        self._doorkeeper.prepare()
         settings = SqliteLogSettings(
             durability=config.durability,
             retention_seconds=config.retention_hours * 3600,
@@ -96,7 +99,7 @@ class PublisherApp:
         reader = LogReader(self._log, tail)
         self._ingest = Ingest(self._log, self._registry, hub, tail, self._instruments, LoadLimit(), policy)
         self._ingest.start()
-        self._publish = PublishService(self._ingest, reader.epoch)
+        self._publish = PublishService(self._ingest, reader.epoch, self._doorkeeper)
         dropped = {lane: self._instruments.counter(EVENT_DROPPED, lane=lane.name, reason="expired") for lane in LANES}
         expiry = Expiry(time.monotonic_ns, time.time_ns, lambda lane, events: dropped[lane].add(events))
         self._stream = StreamService(hub, reader, self._ingest, self._registry.version, policy, expiry)

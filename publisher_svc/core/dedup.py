@@ -46,7 +46,7 @@ class DedupWindow:
     def knows_any(self, marks: Iterable[int]) -> bool:
         """Say whether any of these was seen."""
         parts = self._parts
-        return any([mark in parts[mark & _PART] for mark in marks])
+        return any(mark in parts[mark & _PART] for mark in marks)
 
     def add(self, mark: int, offset: int, time_ns: int) -> None:
         """Remember an event. `time_ns` is log time; one that goes backwards counts as the newest time seen."""

@@ -235,12 +235,8 @@ class SqliteEventLog:
         undo: dict[ChannelLane, int] = {}
         heads, dedup, end = self._heads, self._dedup, self._end
         for entry in entries:
-            found = dedup.find(entry.mark) if known is not None else None
-            if (
-                known is not None
-                and found is not None
-                and (found in known or _repeats(entry, fresh, found - self._end - 1))
-            ):
+            found = None if known is None else dedup.find(entry.mark)
+            if found is not None and (found in (known or ()) or _repeats(entry, fresh, found - self._end - 1)):
                 entry.offset, entry.duplicate = found, True
                 continue
             end += 1

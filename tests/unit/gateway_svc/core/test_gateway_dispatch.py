@@ -13,11 +13,14 @@ from hypothesis import strategies as st
 from gateway_svc.core.items import AdvanceItem, EventItem
 from gateway_svc.core.meter import Meter
 from gateway_svc.core.types import TypeBook
+from gateway_svc.core.window import FrameWindow
 from gateway_svc.dispatch import Dispatcher
 from lanecast.core.instruments import Instruments
 from lanecast.core.priority import Priority
 
-READERS = 20
+READERS = {"a": 60, "b": 10}
+"""Unlike, so that one channel's queue is still being written when the other's batch is done."""
+
 MS = 1_000_000
 
 
@@ -26,9 +29,11 @@ class Model:
         self.world = World()
         self.dispatcher = Dispatcher(self.world.hub, Meter(Instruments(), TypeBook(), self.world.totals))
         self.sinks: list[FakeSink] = []
+        self.policies = ["default"]
+        """Batches of unlike policies share no frame."""
         self.offset: dict[str, int] = {"a": 0, "b": 0}
         for channel in self.offset:
-            for _ in range(READERS):
+            for _ in range(READERS[channel]):
                 session, sink = self.world.session()
                 subscribe(session, channel)
                 self.sinks.append(sink)
@@ -42,6 +47,7 @@ class Model:
         for _ in range(count):
             offset = self.offset[channel] = self.offset[channel] + 1
             made.append(item([event(offset, offset - 1)], channel, Priority.LOW))
+            made[-1].batch.policy = self.policies[offset % len(self.policies)]
         return made
 
     def press(self, channel: str, width_ns: int) -> None:
@@ -56,30 +62,39 @@ class Model:
         return [each.offset for frame in sink.frames() for each in frame.events.events]
 
 
-@settings(max_examples=30, deadline=None)
+Step = tuple[str, int, int, bool]
+"""Channel, events, what the window says for them, and whether a quiet-time advance follows."""
+
+
+@settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 6), st.booleans()), min_size=1, max_size=30),
-    st.sampled_from([0, 3 * MS, 40 * MS]),
+    st.lists(
+        st.tuples(st.sampled_from("ab"), st.integers(1, 6), st.sampled_from([0, 1, 2**63]), st.booleans()),
+        min_size=1,
+        max_size=30,
+    )
 )
-def test_every_reader_gets_every_event_once_and_in_order(steps: list[tuple[str, int, bool]], width_ns: int) -> None:
+def test_every_reader_gets_every_event_once_and_in_order(steps: list[Step]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gateway_svc.dispatch.SLICE_NS", 0)  # a pause after each stamp: the worst that can happen
-        asyncio.run(_deliver(steps, width_ns))
+        asyncio.run(_deliver(steps, patch))
 
 
-async def _deliver(steps: list[tuple[str, int, bool]], width_ns: int) -> None:
+async def _deliver(steps: list[Step], patch: pytest.MonkeyPatch) -> None:
     model = Model()
+    model.policies = ["one", "other"]
     dispatcher, hub = model.dispatcher, model.world.hub
     dispatcher.start()
-    for channel, count, settle in steps:
-        model.press(channel, width_ns)
+    for channel, count, due, settle in steps:
+        # 0: at once; 1: waits, and is due already; 2^63: waits to the end.
+        patch.setattr(FrameWindow, "due_ns", lambda *_, due=due: due)
         await dispatcher.bulk(model.items(channel, count))
         if settle:
             through = model.offset[channel]
             await dispatcher.settle(channel, Priority.LOW)
             hub.advance(AdvanceItem(channel, Priority.LOW, EPOCH, through), 0.0)
     await dispatcher.close()
-    for sink, channel in zip(model.sinks, "a" * READERS + "b" * READERS, strict=True):
+    for sink, channel in zip(model.sinks, "a" * READERS["a"] + "b" * READERS["b"], strict=True):
         assert model.received(sink) == list(range(1, model.offset[channel] + 1))
     assert not model.world.publisher.requests, "a reader had a hole"
 
@@ -90,9 +105,9 @@ async def test_a_queue_leaves_by_itself_when_it_is_due() -> None:
     model.press("a", 20 * MS)
     await model.dispatcher.bulk(model.items("a", 5))
     assert all(not sink.data for sink in model.sinks), "all five wait"
-    while not model.sinks[READERS - 1].data:
+    while not model.sinks[READERS["a"] - 1].data:
         await asyncio.sleep(0)
-    assert [model.received(sink) for sink in model.sinks[:READERS]] == [[1, 2, 3, 4, 5]] * READERS
+    assert [model.received(sink) for sink in model.sinks[: READERS["a"]]] == [[1, 2, 3, 4, 5]] * READERS["a"]
     await model.dispatcher.close()
 
 
@@ -105,4 +120,4 @@ async def test_a_stream_that_breaks_in_the_middle_of_a_batch_leaves_nobody_out(
     await asyncio.sleep(0)
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
-    assert [model.received(sink) for sink in model.sinks[:READERS]] == [[1]] * READERS
+    assert [model.received(sink) for sink in model.sinks[: READERS["a"]]] == [[1]] * READERS["a"]
