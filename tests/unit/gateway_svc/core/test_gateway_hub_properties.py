@@ -15,7 +15,7 @@ from gateway_svc.core.limits import SessionLimits
 from gateway_svc.core.ports import PageRequest
 from gateway_svc.core.session import Session
 from lanecast.core.position import Position
-from lanecast.core.priority import LANES, Priority
+from lanecast.core.priority import BULK_LANES, LANES, Priority
 from lanecast.v1.event_pb2 import (
     GAP_REASON_CONFLATED,
     GAP_REASON_EXPIRED,
@@ -103,6 +103,11 @@ class Model:
         for _ in range(count):
             self.publish(lane, 1)
             self.stream(lane, 1, 0)
+
+    def storm(self, lane: Priority, count: int) -> None:
+        """Publish and stream while the first client of the lane takes nothing."""
+        self.sessions[LANES.index(lane)][1].full = True
+        self.burst(lane, count)
 
     def lose(self, lane: Priority, count: int) -> None:
         """Skip events on the stream without a word: what must never happen, and must not matter if it does."""
@@ -206,6 +211,7 @@ steps = st.one_of(
     st.tuples(st.just("add_session"), lanes, starts, st.integers(0, 40)),
     st.tuples(st.just("connect"), st.booleans()),
     st.tuples(st.just("burst"), lanes, st.integers(3, 9)),
+    st.tuples(st.just("storm"), st.sampled_from(BULK_LANES), st.integers(5, 20)),
     st.tuples(st.just("lose"), lanes, st.integers(1, 3)),
     st.tuples(st.just("fill"), small),
     st.tuples(st.just("empty"), small),
