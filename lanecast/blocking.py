@@ -26,7 +26,7 @@ from google.protobuf.message import Message
 from lanecast.core.priority import Priority
 from lanecast.cursors import CursorStore
 from lanecast.errors import LanecastError, NotAcknowledgedError, PublisherClosedError, UnavailableError
-from lanecast.publisher import Ack, AsyncPublisher, PublisherSettings, PublisherStatistics
+from lanecast.publisher import Ack, AsyncPublisher, PublisherSettings, PublisherStatistics, TokenSource
 from lanecast.subscriber import Delivery, EventStream, Gap, Start, Subscriber, SubscriberSettings
 
 log = logging.getLogger("lanecast.publisher")
@@ -105,10 +105,11 @@ class Publisher:
         targets: str | Sequence[str] = "127.0.0.1:7400",
         *,
         source: str = "",
+        token: TokenSource | None = None,
         settings: PublisherSettings | None = None,
     ) -> None:
         """Prepare a publisher; arguments as for `AsyncPublisher`."""
-        self._publisher = AsyncPublisher(targets, source=source, settings=settings)
+        self._publisher = AsyncPublisher(targets, source=source, token=token, settings=settings)
         self._pid = os.getpid()
         self._thread: _LoopThread | None = None
         self._finalizer: weakref.finalize[..., Publisher] | None = None
@@ -137,7 +138,7 @@ class Publisher:
 
         Raises:
             UnavailableError: no target answered within `connect_timeout`; names them and says what to do.
-            StatusError: the service refuses this publisher.
+            StatusError, TokenError: as for `AsyncPublisher`.
         """
         self._check_process()
         if self._thread is None:
@@ -242,6 +243,7 @@ class Publisher:
             self._scheduled = False
             for channel, lane, event_id, data, future in handed:
                 self._publisher.hand_over(channel, lane, event_id, data, future)
+        self._publisher.fail_where_refused()  # which may have happened since they were handed over
 
     async def _publish(
         self,

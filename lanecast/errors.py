@@ -37,7 +37,8 @@ class TokenError(LanecastError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
-        """Constant for programs: `TOKEN_MALFORMED`, `TOKEN_EXPIRED`, `TOKEN_FOREIGN` or `TOKEN_CLAIMS`."""
+        """Constant for programs: `TOKEN_MALFORMED`, `TOKEN_EXPIRED`, `TOKEN_FOREIGN`, `TOKEN_CLAIMS` or, where a
+        program's function for tokens failed, `TOKEN_NOT_FETCHED`."""
 
 
 class UnavailableError(LanecastError):

@@ -6,7 +6,8 @@ Owns which parts there are and the order in which they start and stop. Called by
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from publisher_svc.core.admission import LoadLimit
 from publisher_svc.core.registry import RegistryError, TypeRegistry
 from publisher_svc.core.tail import Tail
 from publisher_svc.hub import Hub
+from publisher_svc.identity import Doorkeeper
 from publisher_svc.ingest import Ingest
 from publisher_svc.log.sqlite import SqliteEventLog, SqliteLogSettings
 from publisher_svc.publish_service import PublishService
@@ -47,9 +49,9 @@ class PublisherServicer:
         self._stream = stream
         self._read = read
 
-    async def PublishEvents(self, request: pb.PublishEventsRequest, _context: Any) -> pb.PublishEventsResponse:  # noqa: N802
+    async def PublishEvents(self, request: pb.PublishEventsRequest, context: Any) -> pb.PublishEventsResponse:  # noqa: N802
         """See the contract."""
-        return await self._publish.publish_events(request)
+        return await self._publish.publish_events(request, context)
 
     async def PublishEventStream(self, requests: AsyncIterator[pb.PublishEventStreamRequest], context: Any) -> None:  # noqa: N802
         """See the contract."""
@@ -71,10 +73,11 @@ class PublisherServicer:
 class PublisherApp:
     """A running publisher_svc; see `lanecast.runtime.lifecycle.Service`."""
 
-    def __init__(self, config: PublisherConfig) -> None:
+    def __init__(self, config: PublisherConfig, clock: Callable[[], float] = time.monotonic) -> None:
         if config.policy not in BUILT_IN:
             raise ConfigError(f"unknown delivery policy {config.policy!r}: use one of {', '.join(sorted(BUILT_IN))}")
         self._config = config
+        self._doorkeeper = Doorkeeper(config, clock)
         self._registry = load_registry(config.type_files)
         self._instruments = Instruments()
         self._server = GrpcServer()
@@ -83,6 +86,7 @@ class PublisherApp:
     async def start(self) -> dict[str, Any]:
         """Open the log, start to commit, serve. See `lifecycle.Service`."""
         config = self._config
+        self._doorkeeper.prepare()
         settings = SqliteLogSettings(
             durability=config.durability,
             retention_seconds=config.retention_hours * 3600,
@@ -93,7 +97,7 @@ class PublisherApp:
         reader = LogReader(self._log, tail)
         self._ingest = Ingest(self._log, self._registry, hub, tail, self._instruments, LoadLimit(), policy)
         self._ingest.start()
-        self._publish = PublishService(self._ingest, reader.epoch)
+        self._publish = PublishService(self._ingest, reader.epoch, self._doorkeeper)
         self._stream = StreamService(hub, reader, self._ingest, self._registry.version, policy)
         self._instruments.gauge(QUEUE_DEPTH, lambda: float(self._stream.queued_events), queue="stream")
         servicer = PublisherServicer(self._publish, self._stream, ReadService(reader, self._registry))

@@ -26,4 +26,8 @@ class PublisherConfig:
     retention_bytes: int = option(4 * 1024**3, "Size of the log in bytes above which the oldest events are deleted.")
     tail_bytes: int = option(16 * 1024**2, "Bytes of the newest events that are kept in memory for readers.")
     type_files: tuple[str, ...] = option((), "FileDescriptorSet files with further payload types, comma-separated.")
+    publish_auth: str = option("open", "Who may publish: open (anyone who reaches the port) or token (holders of one).")
+    publish_rate: float = option(0.0, "Events/s of each publisher whose token names no rate; 0 for unlimited.")
+    publish_burst: int = option(0, "Events that may come at once at publish_rate; 0 for those of a second.")
+    anonymous_highest_lane: str = option("CRITICAL", "Most urgent lane for publishers without a token.")
     drain_seconds: float = option(5.0, "How long subscribers are given to go elsewhere at shutdown.")

@@ -33,6 +33,7 @@ from lanecast.v1.event_pb2 import Event
 from publisher_svc.core import admission
 from publisher_svc.core.admission import LoadLimit, ProducerOrder, Refusal
 from publisher_svc.core.downstream import Group, groups_of
+from publisher_svc.core.quota import Screen
 from publisher_svc.core.registry import TypeRegistry
 from publisher_svc.core.tail import Tail
 from publisher_svc.hub import Hub
@@ -119,13 +120,19 @@ class Ingest:
             self._task = None
 
     def submit(
-        self, events: Sequence[Event], source: str, order: ProducerOrder, on_done: Callable[[Submission], None]
+        self,
+        events: Sequence[Event],
+        source: str,
+        order: ProducerOrder,
+        on_done: Callable[[Submission], None],
+        screen: Screen | None = None,
     ) -> Submission:
         """Check events and queue them for the log; `on_done` is called once each has its result, possibly at once."""
         accept_ns = time.time_ns()
         submission = Submission(order, on_done, results=[None] * len(events))
+        refuse = self._refuse if screen is None else screen.around(self._refuse)
         for index, event in enumerate(events):
-            refusal = self._refuse(event, order)
+            refusal = refuse(event, order)
             if refusal is not None:
                 submission.results[index] = refusal
                 order.settle(event.channel, event.priority, event.id, refusal)

@@ -22,6 +22,7 @@ from lanecast.runtime import status
 from lanecast.v1 import publisher_pb2 as pb
 from lanecast.v1.event_pb2 import PRIORITY_CRITICAL, Event, EventError
 from publisher_svc.core.admission import ProducerOrder, Refusal
+from publisher_svc.identity import Doorkeeper, Visitor, token_expired
 from publisher_svc.ingest import Ingest, Submission
 from publisher_svc.log.base import Entry
 
@@ -34,33 +35,42 @@ _OPENING = "the first message of the stream must be `open`: send PublishEventStr
 class PublishService:
     """The publishing half of `lanecast.v1.PublisherService`."""
 
-    def __init__(self, ingest: Ingest, epoch: str) -> None:
+    def __init__(self, ingest: Ingest, epoch: str, doorkeeper: Doorkeeper) -> None:
         self._ingest = ingest
         self._epoch = epoch
+        self._doorkeeper = doorkeeper
         self._sessions: set[_PublishSession] = set()
 
-    async def publish_events(self, request: pb.PublishEventsRequest) -> pb.PublishEventsResponse:
+    async def publish_events(self, request: pb.PublishEventsRequest, context: Any) -> pb.PublishEventsResponse:
         """Answer PublishEvents."""
+        with self._doorkeeper.admit(context.invocation_metadata()) as visitor:
+            return await self._publish_once(request, visitor)
+
+    async def _publish_once(
+        self, request: pb.PublishEventsRequest, visitor: Visitor | None
+    ) -> pb.PublishEventsResponse:
         _check_count(len(request.events))
+        screen = None if visitor is None else visitor.screen(request.events)
         done: asyncio.Future[Submission] = asyncio.get_running_loop().create_future()
 
         def on_done(made: Submission) -> None:
             if not done.done():  # the caller may have gone away
                 done.set_result(made)
 
-        self._ingest.submit(request.events, "", ProducerOrder(), on_done)
+        self._ingest.submit(request.events, "", ProducerOrder(), on_done, screen)
         submission = await done
         return pb.PublishEventsResponse(epoch=self._epoch, results=_results(submission.results))
 
     async def publish_event_stream(self, requests: AsyncIterator[pb.PublishEventStreamRequest], context: Any) -> None:
         """Answer PublishEventStream."""
-        source = await _opening(requests)
-        session = _PublishSession(self._ingest, self._epoch, source, context)
-        self._sessions.add(session)
-        try:
-            await session.run(requests)
-        finally:
-            self._sessions.discard(session)
+        with self._doorkeeper.admit(context.invocation_metadata()) as visitor:
+            source = await _opening(requests)
+            session = _PublishSession(self._ingest, self._epoch, source, context, visitor)
+            self._sessions.add(session)
+            try:
+                await session.run(requests)
+            finally:
+                self._sessions.discard(session)
 
     def announce_drain(self, grace_millis: int) -> None:
         """Tell all publishing SDKs to go elsewhere."""
@@ -71,11 +81,13 @@ class PublishService:
 class _PublishSession:
     """One publishing stream: reads events, writes acknowledgements as submissions complete."""
 
-    def __init__(self, ingest: Ingest, epoch: str, source: str, context: Any) -> None:
+    def __init__(self, ingest: Ingest, epoch: str, source: str, context: Any, visitor: Visitor | None) -> None:
         self._ingest = ingest
         self._epoch = epoch
         self._source = source
         self._context = context
+        self._visitor = visitor
+        self._expired = False
         self._order = ProducerOrder()
         self._answers: deque[pb.PublishEventStreamResponse] = deque()
         self._wake = asyncio.Event()
@@ -102,6 +114,8 @@ class _PublishSession:
             self._ended = True
             self._wake.set()
             await writer
+            if self._expired:
+                raise token_expired()
             if closing:
                 await self._context.write(pb.PublishEventStreamResponse(closed=pb.PublishClosed()))
         finally:
@@ -113,7 +127,7 @@ class _PublishSession:
         self._answer(pb.PublishEventStreamResponse(drain=pb.DrainNotice(grace_millis=grace_millis)))
 
     async def _read(self, requests: AsyncIterator[pb.PublishEventStreamRequest]) -> bool:
-        """Submit what comes; return True where the client said `close`."""
+        """Submit what comes; return True where the client said `close`, False where it, or its token, has gone."""
         async for request in requests:
             kind = request.WhichOneof("request")
             if kind == "close":
@@ -123,6 +137,9 @@ class _PublishSession:
                     status.FAILED_PRECONDITION, "STREAM_ORDER", "the stream is open: send `publish` or `close`"
                 )
             _check_count(len(request.publish.events))
+            if self._visitor is not None and self._visitor.has_expired:
+                self._expired = True
+                return False
             await self._take(request.publish)
             await self._room.wait()
         return False
@@ -144,7 +161,10 @@ class _PublishSession:
 
     def _submit(self, events: Sequence[Event], first: int) -> None:
         self._open += 1
-        submission = self._ingest.submit(events, self._source, self._order, lambda made: self._on_done(first, made))
+        screen = None if self._visitor is None else self._visitor.screen(events)
+        submission = self._ingest.submit(
+            events, self._source, self._order, lambda made: self._on_done(first, made), screen
+        )
         if submission.open:
             self._unanswered += submission.size
             if self._unanswered > PUBLISH_CREDIT_BYTES:  # the client ignores its credit: leave the rest on the wire

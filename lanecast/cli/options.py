@@ -48,6 +48,14 @@ def to_seconds(ctx: click.Context, param: click.Parameter, value: str) -> float:
         raise click.BadParameter(str(error), ctx, param) from error
 
 
+def to_lane(ctx: click.Context, param: click.Parameter, value: str) -> Priority:
+    """Turn the name of a lane into it; a callback of options."""
+    try:
+        return Priority.parse(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
 def to_lanes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[Priority, ...]:
     """Turn names of lanes with commas between them into lanes; a callback of options."""
     try:

@@ -26,11 +26,14 @@ from lanecast.errors import (
     NotAcknowledgedError,
     PublisherClosedError,
     PublishError,
+    StatusError,
 )
+from lanecast.publisher.core import failures
 from lanecast.publisher.core.ack import Ack, PublisherStatistics
 from lanecast.publisher.core.encoding import EventEncoder, check_lane
 from lanecast.publisher.core.entry import Entry
 from lanecast.publisher.core.outbox import Outbox
+from lanecast.publisher.credentials import Credentials, TokenSource
 from lanecast.publisher.link import PublisherLink
 from lanecast.publisher.room import WaitingRoom
 from lanecast.publisher.settings import PublisherSettings
@@ -61,6 +64,10 @@ class AsyncPublisher:
     So a failure cannot pass unseen, and asyncio's "exception was never retrieved" is not printed. Failures of
     `publish()` are raised there and nowhere else.
 
+    *Tokens.* Where the service lets in holders of a token only, give `token`. Where it is refused later on, all that
+    waits fails with the reason, and so does what is published afterwards, until `connect()` succeeds. A token that has
+    merely expired is replaced where `token` is a function.
+
     *Cancelling* a future or an `await publish(…)` does not take the event back.
     """
 
@@ -69,6 +76,7 @@ class AsyncPublisher:
         targets: str | Sequence[str] = "127.0.0.1:7400",
         *,
         source: str = "",
+        token: TokenSource | None = None,
         settings: PublisherSettings | None = None,
     ) -> None:
         """Prepare a publisher; nothing is opened before the `async with` block or `connect()`.
@@ -76,18 +84,25 @@ class AsyncPublisher:
         Args:
             targets: `host:port` of one or several equivalent publisher services.
             source: Names the publishing service in its events, at most 128 bytes.
+            token: A token that lets this publisher in, or a function that returns one. The function is called in a
+                thread for each connection, so that a token may expire: the publisher then connects again with the next.
             settings: Limits and timeouts.
 
         Raises:
             ConfigError: a target or the source is malformed.
+            TokenError: the token is.
         """
         if len(source.encode()) > MAX_SOURCE_BYTES:
             raise ConfigError(f"source has more than {MAX_SOURCE_BYTES} bytes: use a shorter one")
         self._settings = settings or PublisherSettings()
         self._outbox = Outbox(self._settings)
         self._encoder = EventEncoder()
-        self._link = PublisherLink(self._outbox, Targets(targets), source, self._settings, self._settle)
+        self._link = PublisherLink(
+            self._outbox, Targets(targets), source, Credentials(token), self._settings, self._settle
+        )
         self._link.on_opened = self._learn_limits
+        self._link.on_refused = self._on_refused
+        self._refusal: StatusError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._room = WaitingRoom(self._outbox.has_room)
@@ -118,10 +133,12 @@ class AsyncPublisher:
 
         Raises:
             UnavailableError: no target answered within `connect_timeout`; names them and says what to do.
-            StatusError: the service refuses this publisher.
+            StatusError: the service refuses this publisher, for example for its token.
+            TokenError: the function for the token failed.
         """
         if self._closing is not None:
             raise PublisherClosedError(_CLOSED)
+        self._refusal = None
         self._loop = asyncio.get_running_loop()
         self._thread = get_ident()
         await self._link.connect()
@@ -150,7 +167,7 @@ class AsyncPublisher:
         self._failures.clear()
         unanswered = self._outbox.unanswered(through)
         if failed or unanswered:
-            raise self._not_acknowledged(failed, unanswered)
+            raise failures.not_acknowledged(failed, unanswered, self._last_failure)
 
     async def close(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
         """Flush, end the stream and release everything. Idempotent.
@@ -168,7 +185,7 @@ class AsyncPublisher:
         try:
             await self._flush(self._settings.close_timeout if timeout is None else timeout)
         finally:
-            self._outbox.abandon(_closed_before_answer)
+            self._outbox.abandon(failures.closed_before_answer)
             self._settle()
             self._failures.clear()
             await self._link.close()
@@ -204,6 +221,7 @@ class AsyncPublisher:
             PublisherClosedError: the publisher is not open.
         """
         loop = self._running_loop()
+        self.check_let_in(channel)
         event_id, lane, data = self.encode(channel, message, priority, id, ttl, conflation_key, trace_context)
         if not self.has_room(len(data)):
             raise self.buffer_full(event_id, channel)
@@ -231,10 +249,12 @@ class AsyncPublisher:
             PublisherClosedError: the publisher is not open, or was closed meanwhile.
         """
         loop = self._running_loop()
+        self.check_let_in(channel)
         event_id, lane, data = self.encode(channel, message, priority, id, ttl, conflation_key, trace_context)
         if not self.has_room(len(data)):
             await self._room.wait(len(data))
             self._running_loop()  # it may have been closed meanwhile
+            self.check_let_in(channel)
         future: asyncio.Future[Ack] = loop.create_future()
         self.hand_over(channel, lane, event_id, data, future, watched=True)
         return await future
@@ -313,7 +333,23 @@ class AsyncPublisher:
             channel=channel,
         )
 
+    def check_let_in(self, channel: str) -> None:
+        """Raise where the service does not let this publisher in any more. Not for users."""
+        if self._refusal is not None:
+            raise failures.not_let_in(self._refusal, "", channel)
+
+    def fail_where_refused(self) -> None:
+        """Fail what is in the buffer where the service does not let this publisher in any more. Not for users."""
+        refusal = self._refusal
+        if refusal is not None:
+            self._outbox.abandon(lambda event_id, channel: failures.not_let_in(refusal, event_id, channel))
+            self._settle()
+
     # Outcomes
+
+    def _on_refused(self, error: StatusError) -> None:
+        self._refusal = error
+        self.fail_where_refused()
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         """Return the loop of this publisher, where it is open and the caller runs in it."""
@@ -363,20 +399,3 @@ class AsyncPublisher:
             log.warning(
                 "event %s for %s failed: %s (%s; said once per reason)", entry.id, error.channel, error, error.reason
             )
-
-    def _not_acknowledged(self, failed: list[str], unanswered: list[str]) -> NotAcknowledgedError:
-        parts = []
-        if unanswered:
-            fate = "they may or may not be stored; publish them again under their ids to be sure"
-            parts.append(f"{len(unanswered)} events are unanswered: {fate}")
-        if failed:
-            parts.append(f"{len(failed)} events failed, the last with: {self._last_failure}")
-        return NotAcknowledgedError("; ".join(parts), [*failed, *unanswered])
-
-
-def _closed_before_answer(event_id: str, channel: str) -> PublishError:
-    return PublisherClosedError(
-        f"the publisher was closed before event {event_id} was acknowledged: it may or may not be stored",
-        event_id=event_id,
-        channel=channel,
-    )

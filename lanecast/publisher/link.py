@@ -15,8 +15,9 @@ from google.protobuf.message import DecodeError
 
 from lanecast.core.backoff import Backoff
 from lanecast.core.priority import Priority
-from lanecast.errors import LanecastError, UnavailableError
+from lanecast.errors import ConfigError, LanecastError, StatusError, TokenError, UnavailableError
 from lanecast.publisher.core.outbox import Outbox, ProtocolError
+from lanecast.publisher.credentials import Credentials
 from lanecast.publisher.settings import PublisherSettings
 from lanecast.publisher.stream import PublishStream
 from lanecast.transport import Targets, is_final, unreachable
@@ -39,6 +40,7 @@ class PublisherLink:
         outbox: Outbox,
         targets: Targets,
         source: str,
+        credentials: Credentials,
         settings: PublisherSettings,
         settle: Callable[[], None],
     ) -> None:
@@ -48,8 +50,11 @@ class PublisherLink:
         self.connections = 0
         """Streams opened so far."""
         self.on_opened: Callable[[PublishOpened], None] | None = None
+        self.on_refused: Callable[[StatusError], None] | None = None
+        """Told when the service no longer lets this publisher in; no further attempt is made."""
         self._outbox = outbox
         self._source = source
+        self._credentials = credentials
         self._settings = settings
         self._settle = settle
         self._task: asyncio.Task[None] | None = None
@@ -105,17 +110,14 @@ class PublisherLink:
         backoff = Backoff()
         give_up_at = loop.time() + self._settings.connect_timeout
         while not self._stopping.is_set():
-            acknowledged, error = self._outbox.acknowledged, None
+            acknowledged, connections, error = self._outbox.acknowledged, self.connections, None
             try:
                 await self._session(self._attempt_seconds(give_up_at - loop.time()))
             except LanecastError as reason:
                 error = reason
-            if not self._first.done() and error is not None:
-                if is_final(error) or loop.time() >= give_up_at - _LEAST_ATTEMPT_SECONDS:
-                    self._fail_first(error)
-                    return
-            elif error is not None and not self._stopping.is_set():
-                self._say_lost(error)
+            in_time = loop.time() < give_up_at - _LEAST_ATTEMPT_SECONDS
+            if error is not None and not self._goes_on(error, in_time, self.connections > connections):
+                return
             if error is None or self._outbox.acknowledged != acknowledged:
                 backoff.reset()
             self._outbox.expire(loop.time())
@@ -128,6 +130,31 @@ class PublisherLink:
         whole = self._settings.connect_timeout
         return whole if self._first.done() else max(_LEAST_ATTEMPT_SECONDS, left / min(2, len(self.targets.names)))
 
+    def _goes_on(self, error: LanecastError, in_time: bool, was_open: bool) -> bool:
+        """Take note of a failed attempt or a lost stream, and say whether to try again."""
+        assert self._first is not None
+        renewable = self._credentials.can_renew(error)
+        if not self._first.done():
+            final = isinstance(error, TokenError | ConfigError) or (is_final(error) and not renewable)
+            if final or not in_time:
+                self._fail_first(error)
+                return False
+        elif self._stopping.is_set():
+            return True  # and the loop ends
+        elif refusal := self._credentials.refusal(error):
+            self._refused(refusal)
+            return False
+        elif renewable and was_open:
+            log.info("the token has expired: connecting again with a new one")
+        else:
+            self._say_lost(error)
+        return True
+
+    def _refused(self, error: StatusError) -> None:
+        log.error("%s does not let this publisher in any more: %s", self.targets, error)
+        if self.on_refused is not None:
+            self.on_refused(error)
+
     def _say_lost(self, error: LanecastError) -> None:
         """Log the loss of a connection once, not each attempt to replace it."""
         level = logging.DEBUG if self._lost else logging.WARNING
@@ -136,7 +163,7 @@ class PublisherLink:
 
     def _fail_first(self, error: LanecastError) -> None:
         assert self._first is not None
-        if not is_final(error):
+        if not is_final(error) and not isinstance(error, TokenError | ConfigError):
             error = unreachable(self.targets, self._settings.connect_timeout, error)
         self._first.set_exception(error)
         self._first.exception()  # connect() may have been cancelled; then nobody is left to be told
@@ -151,8 +178,9 @@ class PublisherLink:
 
     async def _session(self, timeout_seconds: float) -> None:
         """Open one stream and serve it until it ends."""
+        token = await self._credentials.token(timeout_seconds)
         async with PublishStream(self.targets.next()) as stream:
-            opened = await stream.open(self._source, timeout_seconds)
+            opened = await stream.open(self._source, timeout_seconds, token)
             self._begin(stream, opened)
             reader = asyncio.create_task(self._read(stream), name="lanecast-publisher-read")
             writer = asyncio.create_task(self._write(stream), name="lanecast-publisher-write")

@@ -45,14 +45,15 @@ class PublishStream:
             self._call.cancel()
         await self._channel.close()
 
-    async def open(self, source: str, timeout_seconds: float) -> PublishOpened:
-        """Open the stream.
+    async def open(self, source: str, timeout_seconds: float, token: str = "") -> PublishOpened:
+        """Open the stream, with a bearer token where there is one.
 
         Raises:
             UnavailableError: there is no answer in time, or nobody is there.
             StatusError: the service refuses.
         """
-        self._call = self._channel.stream_stream(_METHOD)()
+        metadata = (("authorization", f"Bearer {token}"),) if token else None
+        self._call = self._channel.stream_stream(_METHOD)(metadata=metadata)
         request = PublishEventStreamRequest(open=PublishOpen(source=source))
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -94,5 +95,9 @@ class PublishStream:
         await self.write(_CLOSE)
 
     async def _ended(self) -> Exception:
+        try:
+            await self._call.read()  # the call is done: this raises its status where that is an error
+        except grpc.RpcError as error:
+            return status.from_rpc_error(error)
         code = await self._call.code()
         return UnavailableError(f"{self.target} ended the stream with {code.name}")

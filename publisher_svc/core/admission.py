@@ -104,7 +104,7 @@ def out_of_order() -> Refusal:
     return Refusal(_ABORTED, "OUT_OF_ORDER", message, retry_delay_millis=1)
 
 
-_FULL_AT = {Priority.CRITICAL: 1.0, Priority.HIGH: 0.95, Priority.NORMAL: 0.85, Priority.LOW: 0.7}
+FULL_AT = {Priority.CRITICAL: 1.0, Priority.HIGH: 0.95, Priority.NORMAL: 0.85, Priority.LOW: 0.7}
 """Share of the queue at which a lane is refused: LOW first, CRITICAL last."""
 
 
@@ -119,7 +119,7 @@ class LoadLimit:
 
     def refuse(self, lane: Priority) -> Refusal | None:
         """Return the refusal of one more event of a lane, or None where there is room."""
-        share = _FULL_AT[lane]
+        share = FULL_AT[lane]
         if self.events < self._max_events * share and self.bytes < self._max_bytes * share:
             return None
         message = f"the service is over its limit for lane {lane.name}: send again after the delay, or more slowly"

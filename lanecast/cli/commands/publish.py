@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,9 @@ from lanecast.core import exit_codes
 from lanecast.errors import ConfigError
 
 if TYPE_CHECKING:
-    from lanecast import Ack
+    from lanecast import Ack, AsyncPublisher
     from lanecast.cli.core.payloads import PayloadTypes
+    from lanecast.publisher import TokenSource
 
 EPILOG = """\b
 Examples:
@@ -44,6 +46,9 @@ Keys of an event:
   ttl            optional; seconds or a duration, after which nobody need see it
   conflation_key optional; events with the same key may replace one another for slow readers
 
+Where the publisher asks for a token, name a file that has one with --token-file, or set LANECAST_TOKEN; --token shows
+it to everyone who can list processes. The file is read again when its token has expired.
+
 With --ndjson, a bad line is reported with its number and the others go through; the exit code is 1 if one was not
 acknowledged."""
 
@@ -52,9 +57,21 @@ acknowledged."""
 @click.argument("event", required=False)
 @click.option("--ndjson", "source", metavar="FILE", help="Read one JSON object a line from FILE; - is standard input.")
 @click.option("--source", "name", default="", help="Names the publishing service in the events.")
+@click.option(
+    "--token", metavar="TOKEN", default="", envvar="LANECAST_TOKEN", show_envvar=True, help="Token to present."
+)
+@click.option("--token-file", metavar="FILE", type=click.Path(path_type=Path), help="File that has the token.")
 @options.target_option
 @options.json_option
-def command(event: str | None, source: str | None, name: str, target: str, as_json: bool) -> int:
+def command(
+    event: str | None,
+    source: str | None,
+    name: str,
+    token: str,
+    token_file: Path | None,
+    target: str,
+    as_json: bool,
+) -> int:
     """Publish an event given as JSON, or one per line with --ndjson.
 
     Prints the position of each event in the log once it is stored there. With --json, one acknowledgement per line of
@@ -62,11 +79,47 @@ def command(event: str | None, source: str | None, name: str, target: str, as_js
     """
     if (event is None) == (source is None):
         raise ConfigError("give either one event as JSON, or --ndjson with a file or - for standard input")
+    way = _Way(target, name, token_source(token, token_file))
     if event is not None:
-        return asyncio.run(_publish_one(event, name, target, as_json))
+        return asyncio.run(_publish_one(event, way, as_json))
     assert source is not None
     with _opened(source) as descriptor:
-        return asyncio.run(_publish_lines(descriptor, name, target, as_json))
+        return asyncio.run(_publish_lines(descriptor, way, as_json))
+
+
+def token_source(token: str, file: Path | None) -> TokenSource | None:
+    """Return what the publisher takes as its token; a file goes before LANECAST_TOKEN and is read at each connection.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    if file is None:
+        return token or None
+
+    def read() -> str:
+        try:
+            return file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            cause = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise ConfigError(f"cannot read the token file {file}: {cause}") from error
+
+    if not read():
+        raise ConfigError(f"the token file {file} is empty: write a token into it, for example with `lanecast token`")
+    return read
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """Where to publish, and as whom."""
+
+    target: str
+    source: str
+    token: TokenSource | None
+
+    def publisher(self) -> AsyncPublisher:
+        from lanecast import AsyncPublisher
+
+        return AsyncPublisher(self.target, source=self.source, token=self.token)
 
 
 @contextmanager
@@ -92,16 +145,15 @@ async def _types(target: str) -> PayloadTypes:
     return PayloadTypes(answer.types, answer.descriptors)
 
 
-async def _publish_one(event: str, name: str, target: str, as_json: bool) -> int:
-    from lanecast import AsyncPublisher
+async def _publish_one(event: str, way: _Way, as_json: bool) -> int:
     from lanecast.cli.core.drafts import parse_draft
 
     try:
         draft = parse_draft(event)
-        message = (await _types(target)).parse(draft.type, draft.data)
+        message = (await _types(way.target)).parse(draft.type, draft.data)
     except InputError as error:
         raise ConfigError(str(error)) from error
-    async with AsyncPublisher(target, source=name) as publisher:
+    async with way.publisher() as publisher:
         ack = await publisher.publish(
             draft.channel,
             message,
@@ -118,16 +170,15 @@ async def _publish_one(event: str, name: str, target: str, as_json: bool) -> int
     return exit_codes.OK
 
 
-async def _publish_lines(descriptor: int, name: str, target: str, as_json: bool) -> int:
-    from lanecast import AsyncPublisher
+async def _publish_lines(descriptor: int, way: _Way, as_json: bool) -> int:
     from lanecast.cli.input import read_lines
     from lanecast.cli.pipeline import MAX_LINE_BYTES, LinePipeline
     from lanecast.errors import NotAcknowledgedError
 
-    types = await _types(target)
+    types = await _types(way.target)
     listener = _LineReport(as_json)
     with _progress(descriptor) as advance:
-        async with AsyncPublisher(target, source=name) as publisher:
+        async with way.publisher() as publisher:
             pipeline = LinePipeline(publisher, types, listener)
             async for line in read_lines(descriptor, MAX_LINE_BYTES):
                 await pipeline.add(line)

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,11 @@ PAGES = [
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _RUN_SECONDS = 30
+_REASONS = (
+    re.compile(r'(?:Refusal|StatusError)\(\s*[\w.]+,\s*"([A-Z_]+)"'),
+    re.compile(r'TokenError\(\s*"([A-Z_]+)"'),
+)
+"""How the sources name the reason of a failure."""
 
 
 def snippets(language: str) -> Iterator[tuple[str, str]]:
@@ -73,6 +79,26 @@ def test_links_within_the_project_lead_somewhere(page: Path) -> None:
     for target in _LINK.findall(page.read_text()):
         if "://" not in target and not target.startswith("#"):
             assert (page.parent / target.partition("#")[0]).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("folder", ["publisher_svc", "lanecast/runtime", "lanecast/publisher"])
+def test_the_errors_page_lists_every_reason_of_publishing(folder: str) -> None:
+    page = (ROOT / "docs/errors.md").read_text()
+    reasons = {
+        reason
+        for source in (ROOT / folder).rglob("*.py")
+        for pattern in _REASONS
+        for reason in pattern.findall(source.read_text())
+    }
+    assert reasons
+    assert not [reason for reason in sorted(reasons) if f"`{reason}`" not in page]
+
+
+def test_the_limits_page_names_every_option_of_publishing() -> None:
+    page = (ROOT / "docs/limits.md").read_text() + (ROOT / "docs/tokens.md").read_text()
+    names = [item.name for item in fields(PublisherConfig) if item.name.startswith(("publish_", "anonymous_"))]
+    assert len(names) == 4
+    assert not [name for name in names if name not in page]
 
 
 def test_the_protocol_page_lists_every_code() -> None:

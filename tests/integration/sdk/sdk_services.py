@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,9 +23,9 @@ Script = Callable[[AsyncIterator[pb.PublishEventStreamRequest], Any], Awaitable[
 
 
 @asynccontextmanager
-async def running(folder: Path, **options: Any) -> AsyncIterator[str]:
+async def running(folder: Path, *, clock: Callable[[], float] = time.monotonic, **options: Any) -> AsyncIterator[str]:
     """Run publisher_svc in this loop; gives its address."""
-    app = PublisherApp(PublisherConfig(data_dir=folder, port=0, drain_seconds=0.2, **options))
+    app = PublisherApp(PublisherConfig(data_dir=folder, port=0, drain_seconds=0.2, **options), clock)
     facts = await app.start()
     try:
         yield facts["address"]
@@ -35,8 +36,9 @@ async def running(folder: Path, **options: Any) -> AsyncIterator[str]:
 class ServiceProcess:
     """publisher_svc as a process of its own, which keeps its port when it is started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **environ: str) -> None:
         self._folder = folder
+        self._environ = environ
         self._port = "0"
         self._process: subprocess.Popen[str] | None = None
         self.address = ""
@@ -48,6 +50,7 @@ class ServiceProcess:
             "LANECAST_DATA_DIR": str(self._folder),
             "LANECAST_PUBLISHER_DRAIN_SECONDS": "0.2",
             "LANECAST_LOG_LEVEL": "WARNING",
+            **self._environ,
         }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "publisher_svc"], env=environ, stdout=subprocess.PIPE, text=True

@@ -1,4 +1,4 @@
-"""Browser tokens: issuing and checking."""
+"""Tokens: issuing and checking."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from lanecast.runtime.tokens import (
     ISSUER,
     KEY_FILE,
     MAX_LIFETIME_SECONDS,
+    Rate,
     issue,
     load_or_create_key,
     verify,
@@ -57,6 +58,61 @@ def test_grants_may_name_lanes_and_add_up() -> None:
     assert identity.lanes_for("a") == {Priority.LOW}
     assert identity.lanes_for("ab") == {Priority.LOW, Priority.HIGH}
     assert identity.lanes_for("z") == frozenset()
+    assert identity.publish_lanes_for("z") == frozenset(LANES)
+
+
+def test_a_token_for_publishing_grants_channels_lanes_and_a_rate() -> None:
+    token = issue(KEY, ["a"], publish=["agent:*"], highest_lane=Priority.NORMAL, rate=Rate(2.5, 10))
+    identity = verify(KEY, token)
+    assert identity.publish_lanes_for("agent:42") == {Priority.NORMAL, Priority.LOW}
+    assert identity.publish_lanes_for("a") == identity.lanes_for("agent:42") == frozenset()
+    assert identity.publish_rate == Rate(2.5, 10)
+
+
+def test_publishing_is_denied_unless_granted_and_all_lanes_unless_named() -> None:
+    assert verify(KEY, issue(KEY, ["*"])).publish_lanes_for("a") == frozenset()
+    identity = verify(KEY, issue(KEY, [], publish=["a"]))
+    assert (identity.publish_lanes_for("a"), identity.publish_rate) == (frozenset(LANES), None)
+
+
+def test_lanes_and_highest_lane_hold_both_and_grants_add_up() -> None:
+    grants = [
+        {"channels": ["a*"], "allow": ["publish", "subscribe"], "lanes": ["HIGH", "LOW"], "highest_lane": "NORMAL"},
+        {"channels": ["ab"], "allow": ["publish"], "highest_lane": "high"},
+    ]
+    identity = verify(KEY, signed(grants=grants))
+    assert identity.publish_lanes_for("a") == {Priority.LOW}
+    assert identity.publish_lanes_for("ab") == {Priority.HIGH, Priority.NORMAL, Priority.LOW}
+    assert identity.lanes_for("a") == {Priority.HIGH, Priority.LOW}
+
+
+@pytest.mark.parametrize(("rate", "burst"), [(0.2, 1), (1, 1), (1.5, 2), (1_000, 1_000), (1e9, 10**9)])
+def test_a_rate_without_a_burst_has_that_of_a_second(rate: float, burst: int) -> None:
+    identity = verify(KEY, signed(publish_rate={"events_per_second": rate}))
+    assert identity.publish_rate == Rate(rate, burst)
+
+
+@pytest.mark.parametrize(
+    "rate",
+    [
+        None, 5, [], {}, {"burst": 5}, {"events_per_second": "5"}, {"events_per_second": True},
+        {"events_per_second": 0}, {"events_per_second": -1}, {"events_per_second": 1e-9},
+        {"events_per_second": float("inf")}, {"events_per_second": float("nan")}, {"events_per_second": 10**400},
+        {"events_per_second": 5, "burst": 0}, {"events_per_second": 5, "burst": 1.5},
+        {"events_per_second": 5, "burst": True}, {"events_per_second": 5, "burst": 10**10},
+    ],
+)  # fmt: skip
+def test_a_rate_that_makes_no_sense_is_refused(rate: Any) -> None:
+    token = jwt.encode({**claims(), "publish_rate": rate}, KEY, algorithm=ALGORITHM)
+    with pytest.raises(TokenError, match=r"(in )?publish_rate must") as caught:
+        verify(KEY, token)
+    assert caught.value.reason == "TOKEN_CLAIMS"
+
+
+@pytest.mark.parametrize("rate", [Rate(0.0, 1), Rate(1.0, 0), Rate(float("nan"), 1)])
+def test_a_rate_that_would_be_refused_is_not_issued(rate: Rate) -> None:
+    with pytest.raises(TokenError, match="publish_rate"):
+        issue(KEY, [], publish=["a"], rate=rate)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +144,9 @@ def test_a_token_that_would_be_refused_is_not_issued(patterns: list[str], ttl: f
         (signed(grants=[{"channels": ["a*b"], "allow": ["subscribe"]}]), "TOKEN_CLAIMS"),
         (signed(grants=[{"channels": ["a"], "allow": ["subscribe"], "lanes": ["URGENT"]}]), "TOKEN_CLAIMS"),
         (signed(grants=[{"channels": ["a"]}]), "TOKEN_CLAIMS"),
+        (signed(grants=[{"channels": ["a"], "allow": ["publish"], "highest_lane": "URGENT"}]), "TOKEN_CLAIMS"),
+        (signed(grants=[{"channels": ["a"], "allow": ["publish"], "highest_lane": 2}]), "TOKEN_CLAIMS"),
+        (signed(grants=[{"channels": ["a*b"], "allow": ["publish"]}]), "TOKEN_CLAIMS"),
         (signed(grants=[7]), "TOKEN_CLAIMS"),
         (jwt.encode(claims(), "", algorithm="none"), "TOKEN_MALFORMED"),
     ],
