@@ -52,7 +52,7 @@ class SqliteLogSettings:
     """Age after which a segment is deleted; at least twice the deduplication window."""
     retention_bytes: int = 4 * 1024**3
     """Size of all segments above which the oldest is deleted."""
-    segment_pages: int = 16 * 1024
+    segment_pages: int = 4 * 1024
     """Pages of 4 KiB in a write-ahead log after which a new segment is begun: what a restart has to scan."""
     segment_seconds: float = 3600
     """Age after which a new segment is begun, so that retention by age has files to delete."""
