@@ -22,6 +22,8 @@ def varint(value: int) -> bytes:
     """Encode a non-negative integer below 2^64 as a base-128 varint."""
     if value < 0x80:
         return _SMALL[value]
+    if value < 0x4000:  # the length of most events
+        return bytes((value & 0x7F | 0x80, value >> 7))
     parts = bytearray()
     while value > 0x7F:
         parts.append(value & 0x7F | 0x80)
@@ -88,6 +90,25 @@ def batch(head: bytes, events: list[bytes], flush_time_unix_nano: int) -> bytes:
         parts += (_BATCH_EVENT, varint(len(event)), event)
     parts += (_BATCH_FLUSH_TIME, _FIXED64(flush_time_unix_nano))
     return b"".join(parts)
+
+
+def lone_batch(head: bytes, event: bytes) -> tuple[bytes, int]:
+    """Return a live batch of one event as `stream_batch(batch(...))` has it, but for the flush time at its end.
+
+    Returns:
+        The bytes, to which `flush_time` is to be appended, and the size of the batch itself.
+    """
+    length = varint(len(event))
+    size = len(head) + len(_BATCH_EVENT) + len(length) + len(event) + FLUSH_TIME_BYTES
+    return b"".join((_STREAM_BATCH, varint(size), head, _BATCH_EVENT, length, event)), size
+
+
+def flush_time(unix_nano: int) -> bytes:
+    """Return the bytes that complete a `lone_batch`."""
+    return _BATCH_FLUSH_TIME + _FIXED64(unix_nano)
+
+
+FLUSH_TIME_BYTES = 9
 
 
 def replayed_batch(head: bytes, events: list[bytes]) -> bytes:

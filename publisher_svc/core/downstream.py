@@ -354,6 +354,8 @@ def _take_batch(state: _Lane, room: _Room, now_ns: int) -> bytes:
     channel, subscription = next(iter(state.ready.items()))
     queued = subscription.queued
     first = queued[0]
+    if len(queued) == 1 and len(first.events) == 1 and not (first.replayed or first.missing):
+        return _take_lone(state, subscription, room, now_ns)
     events: list[bytes] = []
     size = taken = 0
     for group in queued:
@@ -376,3 +378,17 @@ def _take_batch(state: _Lane, room: _Room, now_ns: int) -> bytes:
     data = wire.replayed_batch(first.head, events) if first.replayed else wire.batch(first.head, events, now_ns)
     state.credit -= len(data)  # exactly what the subscriber counts, or the credit drifts
     return notice(first) + wire.stream_batch(data) if first.missing else wire.stream_batch(data)
+
+
+def _take_lone(state: _Lane, subscription: _Subscription, room: _Room, now_ns: int) -> bytes:
+    """Take a single event: in most channels no other has come since the last message. Does what `_take_batch` does."""
+    group = subscription.queued.pop()
+    subscription.before_queue = group.last_offset
+    del state.ready[group.channel]
+    state.events -= 1
+    state.bytes -= group.size
+    room.events -= 1
+    room.size -= group.size + _BATCH_OVERHEAD
+    data, size = wire.lone_batch(group.head, group.events[0])
+    state.credit -= size
+    return data + wire.flush_time(now_ns)

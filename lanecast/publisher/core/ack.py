@@ -6,12 +6,12 @@ Owns these two records. Imports nothing but positions.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from lanecast.core.position import Position
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(NamedTuple):
     """Says that an event is in the log, durable as the service's `durability` promises."""
 
     id: str

@@ -41,13 +41,6 @@ SEND_STAMP_BYTES = 9
 """What the send time adds to an event when it is written."""
 
 
-def size_prefix(size: int) -> bytes:
-    """Encode a length; most events need two bytes, which is the short way here."""
-    if 0x80 <= size < 0x4000:
-        return bytes((size & 0x7F | 0x80, size >> 7))
-    return varint(size)
-
-
 def refused(reason: str, message: str, event_id: str = "", channel: str = "") -> PublishError:
     """Return the error of an event that no service would accept."""
     return PublishError(_INVALID_ARGUMENT, reason, message, event_id=event_id, channel=channel)
@@ -109,14 +102,14 @@ class EventEncoder:
         identity = event_id.encode()
         if len(identity) > MAX_ID_BYTES:
             raise refused("ID_TOO_LONG", f"id has more than {MAX_ID_BYTES} bytes: use a shorter one")
-        value_size = size_prefix(len(payload))
+        value_size = varint(len(payload))
         data_size = len(type_field) + 1 + len(value_size) + len(payload)
         options = (
             _options(ttl, conflation_key, trace_context) if ttl is not None or conflation_key or trace_context else b""
         )
         return b"".join((
             _ID, varint(len(identity)), identity, route, _CREATE_TIME, _FIXED64(create_time_unix_nano), options,
-            _DATA, size_prefix(data_size), type_field, _VALUE, value_size, payload,
+            _DATA, varint(data_size), type_field, _VALUE, value_size, payload,
         ))  # fmt: skip
 
     def _payload(self, message: Message) -> tuple[bytes, bytes]:
@@ -168,6 +161,6 @@ def publish_message(first_sequence: int, events: list[bytes], send_time_unix_nan
     stamp = _SEND_TIME + _FIXED64(send_time_unix_nano)
     parts: list[bytes] = [_FIRST_SEQUENCE, varint(first_sequence)]
     for event in events:
-        parts += (_EVENT, size_prefix(len(event) + SEND_STAMP_BYTES), event, stamp)
+        parts += (_EVENT, varint(len(event) + SEND_STAMP_BYTES), event, stamp)
     body = b"".join(parts)
-    return b"".join((_PUBLISH, size_prefix(len(body)), body))
+    return b"".join((_PUBLISH, varint(len(body)), body))

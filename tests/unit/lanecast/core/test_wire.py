@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from lanecast.ai.v1.concierge_pb2 import ConciergeInsight
 from lanecast.core import wire
 from lanecast.core.priority import LANES, Priority
+from lanecast.internal.v1.stream_pb2 import StreamEventsResponseView
 from lanecast.v1.event_pb2 import Event, EventBatch
 from lanecast.v1.gateway_pb2 import ServerFrame
 from lanecast.v1.publisher_pb2 import StreamEventsResponse
@@ -81,6 +82,15 @@ def test_batches_and_frames_are_what_the_generated_classes_would_say(
     batches = wire.batch(head, data_of(content), flushed), wire.replayed_batch(head, data_of(content))
     response = StreamEventsResponse(batches=[live, replayed])
     same(b"".join(map(wire.stream_batch, batches)), response)
+
+    one = EventBatch()
+    one.CopyFrom(live)
+    del one.events[1:]
+    one.flush_time_unix_nano = flushed or 1
+    data, size = wire.lone_batch(head, content[0].SerializeToString())
+    data += wire.flush_time(flushed or 1)
+    same(data, StreamEventsResponse(batches=[one]))
+    assert [len(raw) for raw in StreamEventsResponseView.FromString(data).batches] == [size]
 
     trailer = wire.batch_edge_times(received, sent)
     live.edge_receive_time_unix_nano, live.edge_send_time_unix_nano = received, sent

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lanecast.ai.v1.concierge_pb2 import ConciergeInsight
 from lanecast.core.priority import LANES, Priority
+from lanecast.core.wire import varint
 from lanecast.errors import PublishError
 from lanecast.publisher.core.encoding import (
     SEND_STAMP_BYTES,
@@ -17,7 +18,6 @@ from lanecast.publisher.core.encoding import (
     check_lane,
     publish_message,
     route_prefix,
-    size_prefix,
 )
 from lanecast.v1.event_pb2 import Event
 from lanecast.v1.publisher_pb2 import PublishEventStreamRequest
@@ -64,7 +64,7 @@ def test_a_publish_message_is_what_the_generated_class_would_say(first: int, tex
 
 @given(st.integers(0, 2**21))
 def test_a_length_is_a_varint(size: int) -> None:
-    message = Event.FromString(b"\x38" + size_prefix(size))
+    message = Event.FromString(b"\x38" + varint(size))
     assert message.ttl_millis == size
 
 
