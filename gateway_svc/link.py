@@ -157,7 +157,9 @@ class Link:
         # Its own connection, so that one attempt does not inherit the back-off of the one before.
         options = (*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1))
         self._channel = grpc.aio.insecure_channel(target, options=options)
-        self._express = _Stream(self._channel, instance, EXPRESS_LANES)
+        # And one for the express stream alone: bulk bytes that the kernel holds cannot be overtaken.
+        self._express_channel = grpc.aio.insecure_channel(target, options=options)
+        self._express = _Stream(self._express_channel, instance, EXPRESS_LANES)
         self._bulk = _Stream(self._channel, instance, BULK_LANES)
         self._read_page = self._unary("ReadEvents", ReadEventsRequest, ReadEventsResponse)
         self._list_types = self._unary("ListEventTypes", ListEventTypesRequest, ListEventTypesResponse)
@@ -245,7 +247,7 @@ class Link:
         """End the calls and the connection. Idempotent."""
         self._express.cancel()
         self._bulk.cancel()
-        await self._channel.close()
+        await asyncio.gather(self._channel.close(), self._express_channel.close())
 
     # What comes
 

@@ -28,6 +28,8 @@ from lanecast.runtime.logs import configure_logs
 log = logging.getLogger(__name__)
 
 _COLLECT_SECONDS = 60.0
+_SWITCH_SECONDS = 0.000_5
+"""How long a thread may keep the interpreter while the event loop waits for it; Python's own 5 ms are five budgets."""
 
 SUPERVISED_VARIABLE = "LANECAST_SUPERVISED"
 
@@ -49,6 +51,7 @@ class Service(Protocol):
 def run(name: str, build: Callable[[], Service]) -> int:
     """Run a service until it is told to stop; return the exit code."""
     configure_logs(name)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     try:
         return _run_loop(name, build)
     except ConfigError as error:
