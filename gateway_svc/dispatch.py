@@ -8,6 +8,7 @@ events of a channel gather (see `core.window`). Called by `link` with what its s
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -19,6 +20,8 @@ from gateway_svc.core.meter import Meter
 from gateway_svc.core.subscription import Reader
 from gateway_svc.core.window import FrameWindow, Waiting
 from lanecast.core.priority import Priority
+
+log = logging.getLogger(__name__)
 
 SLICE_NS = 250_000
 """How long bulk batches are worked off before the loop looks at its other work."""
@@ -175,8 +178,12 @@ class Dispatcher:
             ahead = due - time.time_ns()
             if ahead > 0:
                 await asyncio.sleep(max(1, round(ahead / 1e6)) / 1e3)
-            else:
+                continue
+            try:
                 await self._write_due()
+            except Exception:
+                # Readers that did not get what waited have a hole, and read it from the log.
+                log.exception("unexpected failure while writing events that had waited")
 
     async def _write_due(self) -> None:
         self._turn_began = time.time_ns()
