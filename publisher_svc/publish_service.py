@@ -152,19 +152,21 @@ class _PublishSession:
 
         Between two slices the loop looks at its other work. Another publisher's CRITICAL events come a message at a
         time, each of which takes a turn of the loop or two: turns must be short, or they would queue on their stream.
+        What a limited identity sends stays whole: how long it is told to wait counts for all of a message.
         """
         events: Sequence[Event] = message.events
         first, end = message.first_sequence, 0
         while end < len(events) and events[end].priority == PRIORITY_CRITICAL:
             end += 1
-        end = end or _SLICE_EVENTS
+        slice_events = _SLICE_EVENTS if self._visitor is None else len(events)
+        end = end or slice_events
         while end < len(events):
             self._open += 1  # more of the message follows: no need to hurry with the answer
             self._submit(events[:end], first)
             await asyncio.sleep(0)
             self._open -= 1
             events, first = events[end:], first + end
-            end = _SLICE_EVENTS
+            end = slice_events
         self._submit(events, first)
 
     def _submit(self, events: Sequence[Event], first: int) -> None:

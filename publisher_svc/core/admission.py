@@ -155,8 +155,13 @@ class ProducerOrder:
         """Say whether an event may be tried now."""
         if not self._fences:
             return True
-        fence = self._fences.get((event.channel, event.priority))
-        return fence is None or fence == event.id
+        key = (event.channel, event.priority)
+        fence = self._fences.get(key)
+        if fence == event.id:
+            # It is tried now, and those behind it with it; should it be refused again, `settle` puts the fence back.
+            del self._fences[key]
+            return True
+        return fence is None
 
     def settle(self, channel: str, lane: int, event_id: str, refusal: Refusal | None) -> None:
         """Take note of the outcome of an event that was tried."""

@@ -95,13 +95,21 @@ def test_what_follows_a_refusal_waits_until_it_comes_again() -> None:
     first, second = event(id="1"), event(id="2")
     other = event(id="3", channel="agent:7")
     order.settle(first.channel, first.priority, first.id, not_stored("full"))
-    assert order.passes(first)
     assert not order.passes(second)
     assert order.passes(other)
     order.settle(second.channel, second.priority, second.id, Refusal(10, "OUT_OF_ORDER", "", 1))
     assert not order.passes(second), "the fence stays with the first"
-    order.settle(first.channel, first.priority, first.id, None)
-    assert order.passes(second)
+    assert order.passes(first)
+    assert order.passes(second), "the first was sent again: what is behind it may follow in the same message"
+
+
+def test_an_event_that_is_refused_again_is_waited_for_again() -> None:
+    order = ProducerOrder()
+    first, second = event(id="1"), event(id="2")
+    for _ in range(2):
+        order.settle(first.channel, first.priority, first.id, not_stored("full"))
+        assert not order.passes(second)
+        assert order.passes(first)
 
 
 def test_a_refusal_for_good_does_not_fence() -> None:
