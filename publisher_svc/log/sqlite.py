@@ -198,11 +198,17 @@ class SqliteEventLog:
         except LogError as error:
             # What the kernel could not write it may have dropped: a later flush that succeeds proves nothing.
             self._failure = error
-            self._later(self._manifest.disk_failed)
+            await self._note_failure()
             raise
         self._flushed = end
         for writer in full:
             self._later(partial(self._retire, writer))
+
+    async def _note_failure(self) -> None:
+        try:
+            await self._in(self._keeping, self._manifest.disk_failed)
+        except LogError as error:
+            log.error("cannot note that the disk has failed: %s", error)  # noqa: TRY400 - the cause is in it
 
     async def read(self, key: ChannelLane, after: int, limit: int) -> Page:
         end, head = self._end, self._heads.get(key, 0)
