@@ -2,7 +2,9 @@
 
 The long run of all of them:
 
-    LANECAST_TEST_EFFORT=50 .venv/bin/pytest tests/unit -k "model or fuzz or propert or whatever" --timeout 0
+    LANECAST_TEST_EFFORT=50 .venv/bin/pytest tests/unit --timeout 0
+
+A failure prints the steps that lead to it, and is tried first in the next run.
 """
 
 from __future__ import annotations
