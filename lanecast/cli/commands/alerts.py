@@ -16,7 +16,6 @@ from lanecast.errors import UnavailableError
 
 if TYPE_CHECKING:
     from lanecast.v1.metrics_pb2 import Alert
-    from lanecast.v1.metrics_pb2_grpc import MetricsServiceStub
 
 EPILOG = """\b
 Examples:
@@ -114,11 +113,12 @@ async def _acknowledge(target: str, place: str, actor: str, comment: str, silenc
     if silence:
         request.silence.FromNanoseconds(round(silence * 1e9))
     async with _metrics(target) as stub:
-        return (await stub.AcknowledgeAlert(request, timeout=TIMEOUT_SECONDS)).alert
+        changed: Alert = (await stub.AcknowledgeAlert(request, timeout=TIMEOUT_SECONDS)).alert
+        return changed
 
 
 @asynccontextmanager
-async def _metrics(target: str) -> AsyncIterator[MetricsServiceStub]:
+async def _metrics(target: str) -> AsyncIterator[Any]:
     import grpc
 
     from lanecast.runtime.status import from_rpc_error

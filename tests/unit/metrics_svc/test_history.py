@@ -20,9 +20,10 @@ from lanecast.errors import StartError
 from metrics_svc.core.alerts import AlertBook, Reading, Severity
 from metrics_svc.core.latency import report
 from metrics_svc.core.notices import Notice
+from metrics_svc.core.objectives import DEFAULTS
 from metrics_svc.core.selection import Selection
-from metrics_svc.core.slo import Ledger
-from metrics_svc.core.telemetry import NANOS
+from metrics_svc.core.slo import Ledger, deriver
+from metrics_svc.core.telemetry import NANOS, Telemetry
 from metrics_svc.history import FILE, FOLDER, MIGRATIONS, History
 from metrics_svc.keeper import RETRY_TICKS, Keeper
 
@@ -40,6 +41,7 @@ async def again(new_bench: Any, data_dir: Path, now_ns: int) -> tuple[Any, Keepe
     """A service that starts anew with what is on disk."""
     bench = new_bench()
     bench.now_ns = now_ns
+    bench.telemetry = Telemetry(now_ns, derive=deriver(DEFAULTS))  # begins now, as in a process that was just started
     keeper = Keeper(data_dir, bench.telemetry)
     await keeper.open(now_ns)
     return bench, keeper
