@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from typing import Protocol, cast
 
 import uuid_utils
@@ -133,7 +132,7 @@ class Connection(asyncio.Protocol):
             return
         entries = session.outbox.resume()
         if entries:
-            self._edge.meter.flushed(entries, time.time_ns())
+            self._edge.meter.flushed(entries)
         if session.outbox.clear:
             session.resumed()
         self._edge.flushed()

@@ -183,12 +183,12 @@ async def test_what_is_not_served_yet_says_so(running: Any) -> None:
     rollouts = rollout_pb2_grpc.RolloutServiceStub(running.channel)
     admin = admin_pb2_grpc.AdminServiceStub(running.channel)
     calls = [
-        running.metrics.ListAlerts(metrics_pb2.ListAlertsRequest()),
+        running.metrics.GetReport(metrics_pb2.GetReportRequest()),
         rollouts.ListRollouts(rollout_pb2.ListRolloutsRequest()),
         admin.ListChannels(admin_pb2.ListChannelsRequest()),
     ]
     streams = [
-        running.metrics.WatchAlerts(metrics_pb2.WatchAlertsRequest()),
+        running.metrics.RunPerformanceTest(metrics_pb2.RunPerformanceTestRequest()),
         rollouts.StreamAssignments(iter([rollout_pb2.StreamAssignmentsRequest()])),
     ]
     for waiting in [*calls, *(stream.read() for stream in streams)]:
