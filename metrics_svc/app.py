@@ -11,8 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lanecast.core.instruments import Instruments
 from lanecast.runtime import tokens
 from lanecast.runtime.grpc_server import GrpcServer
+from lanecast.runtime.telemetry import Telemetry as Export
 from lanecast.v1 import admin_pb2, metrics_pb2, rollout_pb2
 from metrics_svc import otlp_receiver, session, static_files
 from metrics_svc.config import MetricsConfig
@@ -21,7 +23,7 @@ from metrics_svc.core.telemetry import Telemetry
 from metrics_svc.grpc_service import MetricsServicer, UnimplementedServicer
 from metrics_svc.http import HttpServer
 from metrics_svc.http_api import Handler, MetricsApi
-from metrics_svc.loop_lag import LoopLag
+from metrics_svc.self_report import SelfReport
 from metrics_svc.streams import Streams
 
 
@@ -41,7 +43,9 @@ class MetricsService:
         self._queries = Queries(self.telemetry)
         self._grpc_streams = Streams(config.max_streams)
         self._http_streams = Streams(config.max_streams)
-        self._lag = LoopLag(self.telemetry, config.instance, clock_ns)
+        self.instruments = Instruments()
+        self._self_report = SelfReport(self.instruments, self.telemetry, config.instance, clock_ns)
+        self._export = Export(self.instruments, "metrics", config.instance)
         self._grpc: GrpcServer | None = None
         self._http: HttpServer | None = None
 
@@ -60,7 +64,8 @@ class MetricsService:
         except BaseException:
             await self._http.close()
             raise
-        self._lag.start()
+        self._self_report.start()
+        self._export.start()
         await self._grpc.serving()
         return {
             "address": f"{config.host}:{port}",
@@ -79,7 +84,8 @@ class MetricsService:
         self._grpc_streams.drain()
         await self._grpc.stop(self._config.drain_seconds)
         await self._http.close()
-        await self._lag.close()
+        await self._self_report.close()
+        await self._export.close()
 
     def _build_grpc(self) -> GrpcServer:
         server = GrpcServer()

@@ -5,7 +5,7 @@ from gateway_fakes import World, event, item
 from gateway_svc.core.backlog import Entry
 from gateway_svc.core.meter import Meter
 from gateway_svc.core.types import TypeBook
-from lanecast.core.instruments import Instruments
+from lanecast.core.instruments import DELIVERY_DURATION, HOP_DURATION, Instruments
 from lanecast.core.priority import Priority
 from lanecast.v1.event_pb2 import PRIORITY_HIGH, EventBatch
 from lanecast.v1.gateway_pb2 import Receipt, ReceiptSample
@@ -37,6 +37,8 @@ class Measured:
         found: dict[str, tuple[int, int]] = {}
         for key, sketch in self.instruments.take_sketches():
             names = dict(key.attributes)
+            if key.name not in {HOP_DURATION, DELIVERY_DURATION}:
+                continue
             name = names.get("hop") or "/".join(filter(None, (names["scope"], names.get("type"))))
             found[name] = (sketch.count, sketch.sum_ns)
         return found
