@@ -140,6 +140,11 @@ class Instruments:
         """Have a function called before each reading: it moves what a hot path counted in a way of its own."""
         self._tallies.append(tally)
 
+    def tally(self) -> None:
+        """Call the functions of `before_reading`."""
+        for tally in self._tallies:
+            tally()
+
     def part(self, whole: Sketch, name: str, **attributes: str) -> Sketch:
         """Return a histogram whose durations also count in `whole`, from the next reading on.
 
@@ -187,8 +192,7 @@ class Instruments:
 
     def drain_sketches(self, reader: Reader) -> Iterator[tuple[Key, Sketch]]:
         """Take everything that histograms hold, for all readers; see `Reader.take_sketches`. May be read in slices."""
-        for tally in self._tallies:
-            tally()
+        self.tally()
         # Parts first: what one has is added to its whole in the step that empties it, so neither misses anything.
         for key, whole in list(self._parts.items()):
             yield from self._drain(key, self._sketches[key], reader, whole)

@@ -32,6 +32,7 @@ _FULL_TURN_SECONDS = 1.0
 """The queue is emptied at most this often: building and sending a span costs some 50 µs of the interpreter, and
 delivery goes first. So a process sends at most `MAX_QUEUE` spans a second."""
 _LAST_EXPORT_SECONDS = 2.0
+_LATE_LOG_SECONDS = 60
 _KINDS = {"consumer": SpanKind.CONSUMER, "producer": SpanKind.PRODUCER, "internal": SpanKind.INTERNAL}
 
 
@@ -72,6 +73,7 @@ class SpanExport:
         self._enough = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+        self._late_logged_ns = 0
 
     def add(self, span: NotedSpan) -> None:
         """See `SpanSink.add`."""
@@ -147,6 +149,21 @@ class SpanExport:
             start_time=noted.start_ns,
         )
         span.end(max(noted.start_ns, noted.end_ns))
+        if noted.late:
+            self._log_late(noted, span.get_span_context())
+
+    def _log_late(self, noted: NotedSpan, context: SpanContext) -> None:
+        """Say now and then that there are late events, with the trace of one; metrics count all of them."""
+        if noted.end_ns < self._late_logged_ns + _LATE_LOG_SECONDS * 1_000_000_000:
+            return
+        self._late_logged_ns = noted.end_ns
+        log.info(
+            "an event of lane %s took %.1f ms, more than its limit; said at most every %d s",
+            noted.attributes.get("lanecast.lane"),
+            (noted.end_ns - noted.start_ns) / 1e6,
+            _LATE_LOG_SECONDS,
+            extra={"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"},
+        )
 
     def _tracer(self, actor: str, late: bool) -> Tracer:
         found = self._tracers.get((actor, late))
