@@ -26,6 +26,12 @@ _PREFIX = "OTEL_EXPORTER_OTLP_"
 _PROTOCOLS = ("grpc", "http/protobuf")
 
 
+def disabled(environ: Mapping[str, str] | None = None) -> bool:
+    """Say whether all telemetry is switched off, also that to metrics_svc."""
+    environ = os.environ if environ is None else environ
+    return environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+
+
 def exports(signal: Signal, environ: Mapping[str, str] | None = None) -> bool:
     """Say whether a signal is to be exported: a collector is named, and nothing switches it off.
 
@@ -33,7 +39,7 @@ def exports(signal: Signal, environ: Mapping[str, str] | None = None) -> bool:
         ConfigError: an exporter is asked for that there is not.
     """
     environ = os.environ if environ is None else environ
-    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+    if disabled(environ):
         return False
     wanted = environ.get(f"OTEL_{signal}_EXPORTER", "").strip() or "otlp"
     if wanted not in {"otlp", "none"}:

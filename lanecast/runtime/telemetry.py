@@ -11,6 +11,7 @@ import time
 
 from lanecast.core.instruments import EVENTLOOP_LAG, TELEMETRY_DROPPED, Instruments
 from lanecast.core.spans import SpanSink
+from lanecast.runtime import environment
 from lanecast.runtime.collector import collector_exporter
 from lanecast.runtime.otlp import OtlpExporter
 from lanecast.runtime.traces import span_export
@@ -59,9 +60,9 @@ class Telemetry:
             ConfigError: a variable cannot be used.
         """
         service = f"{role}_svc"
-        self._to_metrics = metrics_target and OtlpExporter(
-            instruments, metrics_target, service=service, instance=instance
-        )
+        self._to_metrics: OtlpExporter | None = None
+        if metrics_target and not environment.disabled():
+            self._to_metrics = OtlpExporter(instruments, metrics_target, service=service, instance=instance)
         self._to_collector = collector_exporter(instruments, service, instance)
         self._spans = span_export(instruments.counter(TELEMETRY_DROPPED, signal="traces"), service, instance)
         self._lag = LoopLag(instruments, role)
