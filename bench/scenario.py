@@ -81,8 +81,8 @@ class Scenario:
     policy: str = ""
     """Delivery policy of Lanecast. Empty: its default."""
     telemetry: str = ""
-    """Telemetry of Lanecast: `off`; `on`, that is with a collector besides metrics_svc; `sampled-1` and `sampled-100`, with
-    traces of so many per cent of all events as well. Empty: as installed, to metrics_svc alone."""
+    """Telemetry of Lanecast: `off`; `on`, that is with a collector besides metrics_svc; `sampled-1` and `sampled-100`,
+    with traces of so many per cent of all events as well. Empty: as installed, to metrics_svc alone."""
     arrivals: str = "poisson"
     kind: str = "latency"
     windows: tuple[Window, ...] = (Window("all"),)

@@ -11,8 +11,8 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
@@ -38,11 +38,14 @@ from lanecast.core.sketch import MIN_INDEX, SCALE, Sketch
 from lanecast.errors import ConfigError
 from lanecast.runtime import environment
 
-T = TypeVar("T")
+Point = tuple[Key, ExponentialHistogramDataPoint | NumberDataPoint]
 
 log = logging.getLogger(__name__)
 
 _SKETCHES_PER_TURN = 4
+_POINTS_PER_REQUEST = 16
+_TURN_SECONDS = 0.002
+"""Encoding takes the interpreter, for which the event loop waits: so it is done in small requests, with breaks."""
 _LAST_EXPORT_SECONDS = 2.0
 _CUMULATIVE, _DELTA = AggregationTemporality.CUMULATIVE, AggregationTemporality.DELTA
 
@@ -104,15 +107,25 @@ class CollectorExporter:
         """Send what was measured; say whether it arrived."""
         now = time.time_ns()
         sketches, counters = await self._take()
-        data = self._data(now)
-        arrived = await asyncio.to_thread(self._exporter.export, data) is MetricExportResult.SUCCESS
+        failed = await asyncio.to_thread(self._send, list(self._portions(now)))
         if self._temporality is _DELTA:
             self._sketches, self._counters = {}, {}
-            if arrived:
+            self._reader.give_back(
+                [(key, sketch) for key, sketch in sketches if key in failed],
+                [(key, amount) for key, amount in counters if key in failed],
+            )
+            if not failed:
                 self._since_ns = now
-            else:
-                self._reader.give_back(sketches, counters)
-        return arrived
+        return not failed
+
+    def _send(self, portions: Sequence[list[Point]]) -> set[Key]:
+        """Encode and send, in a thread; return the series that did not arrive."""
+        failed: set[Key] = set()
+        for points in portions:
+            if self._exporter.export(self._data(points)) is not MetricExportResult.SUCCESS:
+                failed.update(key for key, _ in points)
+            time.sleep(_TURN_SECONDS)
+        return failed
 
     async def _loop(self) -> None:
         while True:
@@ -137,30 +150,35 @@ class CollectorExporter:
                 self._counters.setdefault(key, 0)  # what has not happened yet is known to be so
         return sketches, counters
 
-    def _data(self, now: int) -> MetricsData:
+    def _portions(self, now: int) -> Iterator[list[Point]]:
+        """Yield all points, a request's worth at a time."""
         since = self._born_ns if self._temporality is _CUMULATIVE else self._since_ns
-        metrics = [
-            Metric(name, "", UNITS[name], ExponentialHistogram(points, self._temporality))
-            for name, points in _by_name(
-                (key, _histogram_point(key, sketch, since, now)) for key, sketch in self._sketches.items()
-            ).items()
+        points: list[Point] = [
+            (key, _histogram_point(key, sketch, since, now)) for key, sketch in self._sketches.items()
         ]
-        metrics += [
-            Metric(name, "", UNITS[name], Sum(points, self._temporality, is_monotonic=True))
-            for name, points in _by_name(
-                (key, NumberDataPoint(dict(key.attributes), since, now, amount))
-                for key, amount in self._counters.items()
-            ).items()
+        points += [
+            (key, NumberDataPoint(dict(key.attributes), since, now, amount)) for key, amount in self._counters.items()
         ]
-        metrics += [
-            Metric(name, "", UNITS[name], Gauge(points))
-            for name, points in _by_name(
-                (key, NumberDataPoint(dict(key.attributes), since, now, value))
-                for key, value in self._reader.read_gauges()
-            ).items()
+        points += [
+            (key, NumberDataPoint(dict(key.attributes), 0, now, value)) for key, value in self._reader.read_gauges()
         ]
+        for begin in range(0, len(points), _POINTS_PER_REQUEST):
+            yield points[begin : begin + _POINTS_PER_REQUEST]
+
+    def _data(self, points: Iterable[Point]) -> MetricsData:
+        by_name: dict[str, list[Any]] = {}
+        for key, point in points:
+            by_name.setdefault(key.name, []).append(point)
+        metrics = [Metric(name, "", UNITS[name], self._kind(of_name)) for name, of_name in by_name.items()]
         scope = ScopeMetrics(InstrumentationScope("lanecast", __version__), metrics, "")
         return MetricsData([ResourceMetrics(self._resource, [scope], "")])
+
+    def _kind(self, points: list[Any]) -> ExponentialHistogram | Sum | Gauge:
+        if isinstance(points[0], ExponentialHistogramDataPoint):
+            return ExponentialHistogram(points, self._temporality)
+        if isinstance(points[0].value, int):
+            return Sum(points, self._temporality, is_monotonic=True)
+        return Gauge(points)
 
 
 def collector_exporter(instruments: Instruments, service: str, instance: str) -> CollectorExporter | None:
@@ -174,13 +192,6 @@ def collector_exporter(instruments: Instruments, service: str, instance: str) ->
     interval = environment.number("OTEL_METRIC_EXPORT_INTERVAL", 60_000) / 1e3
     resource = environment.resource(service, instance)
     return CollectorExporter(instruments, environment.metric_exporter(), resource, interval, temporality())
-
-
-def _by_name(points: Iterable[tuple[Key, T]]) -> dict[str, list[T]]:
-    found: dict[str, list[T]] = {}
-    for key, point in points:
-        found.setdefault(key.name, []).append(point)
-    return found
 
 
 def _histogram_point(key: Key, sketch: Sketch, since: int, now: int) -> ExponentialHistogramDataPoint:

@@ -1,7 +1,8 @@
 """Log output of a process: one line an entry on standard error.
 
 Owns the form of the lines: text, or JSON with `LANECAST_LOG_FORMAT=json`, which has `trace_id` and `span_id` where
-there are any: those that the entry was given, or of the current OpenTelemetry span. Neither tokens nor payloads are logged.
+there are any: those that the entry was given, or of the current OpenTelemetry span. Neither tokens nor payloads are
+logged.
 """
 
 from __future__ import annotations

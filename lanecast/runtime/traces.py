@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Sequence
 
@@ -26,13 +27,17 @@ from lanecast.runtime import environment
 log = logging.getLogger(__name__)
 
 MAX_QUEUE = 2_048
-MAX_BATCH = 512
+MAX_BATCH = 64
 SCHEDULE_MILLIS = 5_000
 _FULL_TURN_SECONDS = 1.0
 """The queue is emptied at most this often: building and sending a span costs some 50 µs of the interpreter, and
 delivery goes first. So a process sends at most `MAX_QUEUE` spans a second."""
 _LAST_EXPORT_SECONDS = 2.0
 _LATE_LOG_SECONDS = 60
+_SPANS_PER_TURN = 4
+_TURN_SECONDS = 0.001
+"""The thread stands back so often: while it computes, the event loop waits for the interpreter at each of its system
+calls. Without this a queue full of spans held events up for a quarter of a second."""
 _KINDS = {"consumer": SpanKind.CONSUMER, "producer": SpanKind.PRODUCER, "internal": SpanKind.INTERNAL}
 
 
@@ -131,8 +136,10 @@ class SpanExport:
 
     def _send(self, noted: Sequence[NotedSpan]) -> int:
         """Build and send spans; return how many did not arrive."""
-        for each in noted:
+        for number, each in enumerate(noted, 1):
             self._build(each)
+            if number % _SPANS_PER_TURN == 0:
+                time.sleep(_TURN_SECONDS)
         spans, self._collected.spans = self._collected.spans, []
         if not spans or self._exporter.export(spans) is SpanExportResult.SUCCESS:
             return 0

@@ -28,9 +28,14 @@ class Consumer:
     def names(self) -> set[str]:
         return {metric.name for _, metric in self.metrics}
 
-    def latest(self, name: str) -> dict[str, metrics_pb2.Metric]:
-        """The last metric of a name from each service."""
-        return {resource["service.name"]: metric for resource, metric in self.metrics if metric.name == name}
+    def latest(self, name: str, service: str) -> list[Any]:
+        """The last point of each series of a metric from a service; a metric may come in several requests."""
+        found: dict[str, Any] = {}
+        for resource, metric in self.metrics:
+            if (metric.name, resource["service.name"]) == (name, service):
+                for point in getattr(metric, metric.WhichOneof("data") or "").data_points:
+                    found[str(attributes_of(point))] = point
+        return list(found.values())
 
     async def until(self, done: Callable[[], bool]) -> None:
         while not done():

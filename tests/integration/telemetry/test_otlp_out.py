@@ -184,8 +184,8 @@ def test_the_hops_of_each_event_add_up_to_its_way(seen: Seen) -> None:
 
 
 def test_the_hops_in_the_metrics_add_up_to_the_server_latency(seen: Seen) -> None:
-    hops = seen.consumer.latest(names.HOP_DURATION)["gateway_svc"].exponential_histogram.data_points
-    whole = seen.consumer.latest(names.DELIVERY_DURATION)["gateway_svc"].exponential_histogram.data_points
+    hops = seen.consumer.latest(names.HOP_DURATION, "gateway_svc")
+    whole = seen.consumer.latest(names.DELIVERY_DURATION, "gateway_svc")
     for lane in LANES:
         sums: dict[str, float] = {}
         for point in hops:
@@ -198,12 +198,12 @@ def test_the_hops_in_the_metrics_add_up_to_the_server_latency(seen: Seen) -> Non
 
 
 def test_coarse_samples_enter_no_latency(seen: Seen) -> None:
-    coarse = seen.consumer.latest(names.CLOCK_COARSE)["gateway_svc"].sum.data_points
+    coarse = seen.consumer.latest(names.CLOCK_COARSE, "gateway_svc")
     assert {attributes_of(point)["lane"]: point.as_int for point in coarse} == {
         lane.name: PER_LANE if lane is Priority.HIGH else 0 for lane in LANES
     }
-    hops = seen.consumer.latest(names.HOP_DURATION)["gateway_svc"].exponential_histogram.data_points
+    hops = seen.consumer.latest(names.HOP_DURATION, "gateway_svc")
     last_miles = [attributes_of(point)["lane"] for point in hops if attributes_of(point)["hop"] == "last_mile"]
     assert sorted(last_miles) == sorted(lane.name for lane in LANES if lane is not Priority.HIGH)
-    bounds = seen.consumer.latest(names.CLOCK_ERROR_BOUND)["gateway_svc"].exponential_histogram.data_points
+    bounds = seen.consumer.latest(names.CLOCK_ERROR_BOUND, "gateway_svc")
     assert sum(point.count for point in bounds) == PER_LANE * len(LANES)
