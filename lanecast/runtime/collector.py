@@ -82,7 +82,8 @@ class CollectorExporter:
         self._sketches: dict[Key, Sketch] = {}
         self._counters: dict[Key, int] = {}
         self._born_ns = self._since_ns = time.time_ns()
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._stop = asyncio.Event()
         self._closed = False
 
     def start(self) -> None:
@@ -94,11 +95,8 @@ class CollectorExporter:
         if self._closed:
             return
         self._closed = True
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
-        last = asyncio.create_task(self.export(), name="last-collector-export")
+        self._stop.set()
+        last = self._task or asyncio.create_task(self.export(), name="last-collector-export")
         await asyncio.wait((last,), timeout=_LAST_EXPORT_SECONDS)
         self._exporter.shutdown()  # ends a retry that is under way
         await asyncio.gather(last, return_exceptions=True)
@@ -122,18 +120,22 @@ class CollectorExporter:
         """Encode and send, in a thread; return the series that did not arrive."""
         failed: set[Key] = set()
         for points in portions:
-            if self._exporter.export(self._data(points)) is not MetricExportResult.SUCCESS:
+            # Where one did not arrive the others would not either, and each would be tried for seconds.
+            if failed or self._exporter.export(self._data(points)) is not MetricExportResult.SUCCESS:
                 failed.update(key for key, _ in points)
             time.sleep(_TURN_SECONDS)
         return failed
 
     async def _loop(self) -> None:
-        while True:
-            await asyncio.sleep(self._interval)
-            try:
-                await self.export()
-            except Exception:
-                log.exception("unexpected failure while exporting metrics")
+        while not await waited(self._stop, self._interval):
+            await self._try()
+        await self._try()
+
+    async def _try(self) -> None:
+        try:
+            await self.export()
+        except Exception:
+            log.exception("unexpected failure while exporting metrics")
 
     async def _take(self) -> tuple[list[tuple[Key, Sketch]], list[tuple[Key, int]]]:
         sketches: list[tuple[Key, Sketch]] = []
@@ -192,6 +194,16 @@ def collector_exporter(instruments: Instruments, service: str, instance: str) ->
     interval = environment.number("OTEL_METRIC_EXPORT_INTERVAL", 60_000) / 1e3
     resource = environment.resource(service, instance)
     return CollectorExporter(instruments, environment.metric_exporter(), resource, interval, temporality())
+
+
+async def waited(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event for so long at most; say whether it came."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 def _histogram_point(key: Key, sketch: Sketch, since: int, now: int) -> ExponentialHistogramDataPoint:

@@ -23,6 +23,7 @@ from lanecast._version import __version__
 from lanecast.core.instruments import Counter
 from lanecast.core.spans import NotedSpan
 from lanecast.runtime import environment
+from lanecast.runtime.collector import waited
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ class SpanExport:
         self._tracers: dict[tuple[str, bool], Tracer] = {}
         self._enough = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._stop = asyncio.Event()
         self._closed = False
         self._late_logged_ns = 0
 
@@ -95,42 +97,36 @@ class SpanExport:
 
     async def close(self) -> None:
         """Export what is left and stop. Idempotent."""
-        if self._closed:
+        if self._stop.is_set():
             return
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
-        last = asyncio.create_task(self.export(), name="last-span-export")
+        self._stop.set()
+        self._enough.set()
+        last = self._task or asyncio.create_task(self.export(), name="last-span-export")
         await asyncio.wait((last,), timeout=_LAST_EXPORT_SECONDS)
         self._closed = True
         self._exporter.shutdown()  # ends a retry that is under way
         await asyncio.gather(last, return_exceptions=True)
 
     async def export(self) -> None:
-        """Build and send what has been noted so far."""
+        """Build and send what has been noted so far. One at a time: the tracers belong to the thread."""
         noted, self._queue = self._queue, deque()
         spans = list(noted)
         for begin in range(0, len(spans), self._max_batch):
             batch = spans[begin : begin + self._max_batch]
-            sending = asyncio.create_task(asyncio.to_thread(self._send, batch), name="send-spans")
-            # To the end, also where this task is cancelled: two threads must not share the tracers.
-            failed = await asyncio.shield(sending)
-            self._dropped.add(failed)
+            self._dropped.add(await asyncio.to_thread(self._send, batch))
 
     async def _loop(self) -> None:
-        while True:
-            await asyncio.sleep(_FULL_TURN_SECONDS)
-            try:
-                async with asyncio.timeout(max(0.001, self._schedule - _FULL_TURN_SECONDS)):
-                    await self._enough.wait()
-            except TimeoutError:
-                pass  # fewer than a batch, and it is time
+        while not await waited(self._stop, _FULL_TURN_SECONDS):
+            await waited(self._enough, max(0.001, self._schedule - _FULL_TURN_SECONDS))
             self._enough.clear()
-            try:
-                await self.export()
-            except Exception:
-                log.exception("unexpected failure while exporting spans")
+            await self._try()
+        await self._try()
+
+    async def _try(self) -> None:
+        try:
+            await self.export()
+        except Exception:
+            log.exception("unexpected failure while exporting spans")
 
     # In the thread
 

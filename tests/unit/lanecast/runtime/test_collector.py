@@ -101,6 +101,15 @@ async def test_deltas_that_did_not_arrive_come_with_the_next() -> None:
     assert (kept.last(EVENT_ACCEPTED).value, kept.last(HOP_DURATION).count) == (2, 1)
 
 
+async def test_a_running_export_sends_the_rest_when_it_is_closed() -> None:
+    instruments, kept = Instruments(), Kept()
+    export = exporter(instruments, kept, AggregationTemporality.DELTA)
+    export.start()
+    measured(instruments)
+    await export.close()
+    assert [kept.last(EVENT_ACCEPTED).value, len(kept.data), kept.shutdowns] == [2, 1, 1]
+
+
 async def test_a_collector_that_is_away_delays_nothing_but_the_try(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     instruments = Instruments()

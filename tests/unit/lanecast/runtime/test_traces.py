@@ -64,6 +64,16 @@ async def test_what_does_not_fit_or_does_not_arrive_is_counted() -> None:
     assert dropped.value == 6
 
 
+async def test_a_running_export_sends_what_is_left_when_it_is_closed() -> None:
+    exporter, dropped = InMemorySpanExporter(), Counter()
+    export = SpanExport(exporter, RESOURCE, dropped, sampler=ALWAYS_ON, max_batch=2)
+    export.start()
+    for _ in range(5):
+        export.add(noted(parent=SAMPLED))
+    await export.close()
+    assert (len(exporter.get_finished_spans()), dropped.value) == (5, 0)
+
+
 async def test_the_sampler_decides_except_about_late_events(caplog: pytest.LogCaptureFixture) -> None:
     exporter = InMemorySpanExporter()
     never = ParentBased(TraceIdRatioBased(0.0))
