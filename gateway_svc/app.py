@@ -56,6 +56,7 @@ class Gateway:
             self._meter.tracing = Tracing(self._telemetry.spans)
         self.instruments.gauge(CONNECTION_ACTIVE, lambda: float(self.edge.active[True]), protocol="protobuf")
         self.instruments.gauge(CONNECTION_ACTIVE, lambda: float(self.edge.active[False]), protocol="json")
+        self.instruments.gauge(CONNECTION_ACTIVE, lambda: float(len(self.edge.polls)), protocol="poll")
 
     async def start(self) -> dict[str, Any]:
         """Listen, and connect to a publisher in the background: until then `/readyz` says 503."""
