@@ -11,9 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lanecast.core.instruments import Instruments
 from lanecast.core.priority import Priority
 from lanecast.runtime import tokens
 from lanecast.runtime.grpc_server import GrpcServer
+from lanecast.runtime.telemetry import Telemetry as Export
 from lanecast.v1 import admin_pb2, metrics_pb2, rollout_pb2
 from metrics_svc import otlp_receiver, session, static_files
 from metrics_svc.alert_api import AlertsApi
@@ -28,7 +30,7 @@ from metrics_svc.grpc_service import MetricsServicer, UnimplementedServicer
 from metrics_svc.http import HttpServer
 from metrics_svc.http_api import Handler, MetricsApi
 from metrics_svc.keeper import Keeper
-from metrics_svc.loop_lag import LoopLag
+from metrics_svc.self_report import SelfReport
 from metrics_svc.streams import Streams
 from metrics_svc.watch import Watch
 from metrics_svc.webhook import Webhook
@@ -52,7 +54,9 @@ class MetricsService:
         self.watch = self._build_watch(objectives)
         self._grpc_streams = Streams(config.max_streams)
         self._http_streams = Streams(config.max_streams)
-        self._lag = LoopLag(self.telemetry, config.instance, clock_ns)
+        self.instruments = Instruments()
+        self._self_report = SelfReport(self.instruments, self.telemetry, config.instance, clock_ns)
+        self._export = Export(self.instruments, "metrics", config.instance)
         self._grpc: GrpcServer | None = None
         self._http: HttpServer | None = None
 
@@ -73,7 +77,8 @@ class MetricsService:
             await self._http.close()
             await self.watch.close()
             raise
-        self._lag.start()
+        self._self_report.start()
+        self._export.start()
         await self._grpc.serving()
         return {
             "address": f"{config.host}:{port}",
@@ -92,7 +97,8 @@ class MetricsService:
         self._grpc_streams.drain()
         await self._grpc.stop(self._config.drain_seconds)
         await self._http.close()
-        await self._lag.close()
+        await self._self_report.close()
+        await self._export.close()
         await self.watch.close()
 
     def _build_watch(self, objectives: Objectives) -> Watch:

@@ -44,11 +44,15 @@ METRICS: dict[str, Metric] = {
     names.EVENT_DUPLICATE: Metric(Kind.COUNTER, "Events acknowledged as duplicates without storing them."),
     names.EVENT_REJECTED: Metric(Kind.COUNTER, "Events refused at publish."),
     names.EVENT_DROPPED: Metric(Kind.COUNTER, "Events dropped on the way, each named by a gap."),
-    names.BATCH_EVENTS: Metric(Kind.COUNTER, "Events sent in batches."),
-    names.BATCH_FLUSH: Metric(Kind.COUNTER, "Batches sent."),
+    names.BATCH_SIZE: Metric(Kind.HISTOGRAM, "Events in a batch."),
+    names.BATCH_FLUSH: Metric(Kind.COUNTER, "Batches sent, by what let them go."),
     names.QUEUE_DEPTH: Metric(Kind.GAUGE, "Events waiting in queues."),
+    names.QUEUE_OLDEST_AGE: Metric(Kind.GAUGE, "How long the oldest event in a queue has waited."),
     names.CONNECTION_ACTIVE: Metric(Kind.GAUGE, "Open connections."),
     names.CONNECTION_BUFFERED: Metric(Kind.GAUGE, "Bytes waiting for slow connections."),
+    names.CLOCK_ERROR_BOUND: Metric(Kind.HISTOGRAM, "How wrong a comparison of two clocks may be."),
+    names.CLOCK_COARSE: Metric(Kind.COUNTER, "Samples left out because their bound exceeds half the lane's limit."),
+    names.CLOCK_SKEWED: Metric(Kind.COUNTER, "Durations that came out negative: two clocks disagree."),
     names.TELEMETRY_DROPPED: Metric(Kind.COUNTER, "Telemetry items that were not kept."),
 }
 """All metrics that are kept."""
