@@ -226,7 +226,7 @@ class _Stream:
             return Beginning(present)
         for position in start.positions:
             if position.lane == lane.wire_value:
-                return self._reader.resume(key, Position(position.epoch, position.offset))
+                return await self._reader.resume(key, Position(position.epoch, position.offset))
         if start.start == pb.START_EARLIEST:
             return Beginning(await self._reader.floor(key))
         if start.start == pb.START_LAST_N:
@@ -283,6 +283,8 @@ class _Stream:
             self._downstream.skip(channel, lane, reading.missing_through)
             cursor = reading.missing_through
         self._feed(key, reading.events, cursor)
+        if not reading.events and not reading.more:  # the head was a bound only, or all behind it has gone
+            self._downstream.skip(channel, lane, reading.covered_through)
         if joined:  # read in memory, in this very step: nothing can have been published in between
             self._downstream.go_live(channel, lane)
 
