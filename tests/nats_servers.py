@@ -23,7 +23,7 @@ pid_file: "{folder}/pid"
 jetstream {{ store_dir: "{folder}/data", max_file_store: {room}, sync_interval: {sync} }}
 accounts {{
   $SYS {{ users: [ {{ user: {system}, password: "{password}" }} ] }}
-  APP {{ jetstream: enabled, users: [ {{ user: {user}, password: "{password}" }} ] }}
+  APP {{ jetstream: {account}, users: [ {{ user: {user}, password: "{password}" }} ] }}
 }}
 """
 CLUSTER = """
@@ -46,13 +46,14 @@ class NatsServer:
     """One server with a folder of its own."""
 
     def __init__(
-        self, folder: Path, *, name: str = "n1", sync: str = "always", room: str = "1GB", extra: str = "",
+        self, folder: Path, *, name: str = "n1", sync: str = "always", room: str = "1GB",
+        account: str = "enabled", extra: str = "",
         password: str = "",
     ) -> None:  # fmt: skip
         self.folder = folder
         self.name = name
         self.password = password or secrets.token_hex(8)
-        self._options = {"sync": sync, "room": room}
+        self._options = {"sync": sync, "room": room, "account": account}
         self._extra = extra
         self._process: subprocess.Popen[bytes] | None = None
         self.port = -1

@@ -200,8 +200,9 @@ async def connect(server: str, settings: JetStreamSettings, note: Any) -> tuple[
         LinkError: the server cannot be reached or refuses; says what to do.
     """
     try:
-        import nats
         from nats import errors
+
+        from publisher_svc.log.jetstream.client import StrictClient
     except ImportError as error:
         raise StartError(_MISSING) from error
 
@@ -228,14 +229,18 @@ async def connect(server: str, settings: JetStreamSettings, note: Any) -> tuple[
         "closed_cb": on_lost,
     }
     if settings.credentials is not None:
+        if not settings.credentials.is_file():
+            raise StartError(f"the credentials file {settings.credentials} does not exist: check log_credentials")
         options["user_credentials"] = str(settings.credentials)
     context = _tls(settings, server)
     if context is not None:
         options["tls"] = context
+    client = StrictClient()
     try:
         async with asyncio.timeout(2 * settings.waits.connect):
-            client = await nats.connect(servers=[server], **options)
+            await client.connect(servers=[server], **options)
     except (errors.Error, OSError, TimeoutError, ValueError) as error:
+        await client.close()
         raise LinkError(_explain(shown, settings, last[0] or _words(error))) from error
     return client, lost
 
@@ -256,8 +261,6 @@ def _explain(shown: str, settings: JetStreamSettings, words: str) -> str:
     if "authorization" in words.lower() or "authentication" in words.lower():
         where = f"the credentials file {settings.credentials}" if settings.credentials else "user and password"
         return f"the NATS server {shown} does not let us in: check {where}"
-    if settings.credentials is not None and not settings.credentials.is_file():
-        return f"the credentials file {settings.credentials} cannot be read: check log_credentials"
     if "certificate" in words.lower() or "ssl" in words.lower() or "tls" in words.lower():
         return f"no TLS connection to the NATS server {shown} ({words}): check tls:// and log_tls_ca"
     return f"the NATS server {shown} cannot be reached ({words}): start it, or correct the address"

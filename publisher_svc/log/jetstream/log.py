@@ -118,18 +118,18 @@ class JetStreamEventLog:
         """Do nothing: what was appended is as safe as the servers make it."""
 
     async def read(self, key: ChannelLane, after: int, limit: int) -> Page:
-        return await self._in_time(self._pages.read(key, after, limit, max(1, self._facts.first_sequence)))
+        return await self._in_time(lambda: self._pages.read(key, after, limit, max(1, self._facts.first_sequence)))
 
     async def floor_of_last(self, key: ChannelLane, count: int) -> int:
-        return await self._in_time(self._pages.floor_of_last(key, count, max(1, self._facts.first_sequence)))
+        return await self._in_time(lambda: self._pages.floor_of_last(key, count, max(1, self._facts.first_sequence)))
 
     async def get(self, offset: int) -> StoredEvent | None:
-        return await self._in_time(self._pages.get(offset))
+        return await self._in_time(lambda: self._pages.get(offset))
 
     async def reach(self, offset: int) -> None:
         if offset <= self._fold.end_offset:
             return
-        await self._in_time(self._reach(sequence_of(offset)))
+        await self._in_time(lambda: self._reach(sequence_of(offset)))
 
     async def close(self) -> None:
         if self._closed:
@@ -253,13 +253,13 @@ class JetStreamEventLog:
             self._moved.clear()
             await self._moved.wait()
 
-    async def _in_time(self, work: Awaitable[T]) -> T:
+    async def _in_time(self, work: Callable[[], Awaitable[T]]) -> T:
         """Carry out a read, within its deadline."""
         if self._failure is not None:
             raise self._failure
         try:
             async with asyncio.timeout(self._settings.waits.read):
-                return await work
+                return await work()
         except TimeoutError as error:
             raise LogError(f"the stream did not answer within {self._settings.waits.read:g} s") from error
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from publisher_svc.log.base import LogError, LogFullError
 
-_FULL_CODES = {10023, 10028, 10047, 10077, 10122}
-"""Insufficient resources, memory or storage exceeded, store failed, stream limits."""
+_FULL_CODES = {10002, 10023, 10028, 10047, 10077, 10122}
+"""Limits of the account, insufficient resources, memory or storage exceeded, store failed, stream limits."""
 _FULL_WORDS = ("maximum messages exceeded", "maximum bytes exceeded", "no space left", "resource limits exceeded")
 _AGAIN_CODES = {10008, 10009, 10118, 10119, 10158, 10194, 10195}
 """Temporarily unavailable, not the leader, stream or consumer offline, the same message is being stored."""
