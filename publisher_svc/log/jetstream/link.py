@@ -8,6 +8,7 @@ wait for the next one. Requests have deadlines of their own here.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import ssl
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 
 _BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 _PING_SECONDS = 5
+_NO_RESPONDERS = "503"
 _MISSING = "the event log on NATS needs the package nats-py: pip install 'lanecast[jetstream]'"
 
 
@@ -54,7 +56,10 @@ class Link:
         self._turn = 0
         self._task: asyncio.Task[None] | None = None
         self._reason = ""
-        self._closed = False
+        self._inbox = ""
+        self._numbers = itertools.count()
+        self._asked: dict[str, asyncio.Future[Msg]] = {}
+        """Requests without an answer yet."""
 
     async def open(self) -> None:
         """Connect for the first time, and keep connected from then on.
@@ -105,23 +110,26 @@ class Link:
         """
         from nats import errors
 
-        client, lost = self.client, self._lost
-        request = asyncio.ensure_future(client.request(subject, data, timeout=seconds, headers=dict(headers or {})))
-        losing = asyncio.ensure_future(lost.wait())
+        client, loop = self.client, asyncio.get_running_loop()
+        number = str(next(self._numbers))
+        answer = self._asked[number] = loop.create_future()
+        timer = loop.call_later(seconds, _give_up, answer, seconds)
         try:
-            await asyncio.wait({request, losing}, timeout=seconds + 0.5, return_when=asyncio.FIRST_COMPLETED)
-            if not request.done():
-                why = "the connection was lost" if lost.is_set() else f"no answer within {seconds:g} s"
-                raise LinkError(f"NATS: {why}")
-            return request.result()
-        except errors.NoRespondersError as error:
-            raise LinkError("NATS: nobody answers now; a leader may be being elected") from error
-        except (errors.Error, OSError, TimeoutError) as error:
+            await client.publish(subject, data, reply=f"{self._inbox}.{number}", headers=dict(headers or {}))
+            message = await answer
+        except (errors.Error, OSError) as error:
             raise LinkError(f"NATS: {_words(error)}") from error
         finally:
-            losing.cancel()
-            request.cancel()
-            await asyncio.gather(losing, request, return_exceptions=True)
+            timer.cancel()
+            del self._asked[number]
+        if message.headers and message.headers.get("Status") == _NO_RESPONDERS:
+            raise LinkError("NATS: nobody answers now; a leader may be being elected")
+        return message
+
+    async def _on_answer(self, message: Msg) -> None:
+        answer = self._asked.get(message.subject.rpartition(".")[2])
+        if answer is not None and not answer.done():
+            answer.set_result(message)
 
     async def api(self, name: str, payload: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Call the JetStream API.
@@ -143,7 +151,6 @@ class Link:
 
     async def close(self) -> None:
         """Let go of the connection. Idempotent."""
-        self._closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -172,6 +179,9 @@ class Link:
     async def _drop(self) -> None:
         client, self._client = self._client, None
         self._up.clear()
+        for answer in self._asked.values():
+            if not answer.done():
+                answer.set_exception(LinkError("NATS: the connection was lost"))
         if client is None:
             return
         try:
@@ -185,7 +195,10 @@ class Link:
         settings = self._settings
         server = settings.servers[self._turn % len(settings.servers)]
         self._turn += 1
-        self._client, self._lost = await connect(server, settings, self._note)
+        client, self._lost = await connect(server, settings, self._note)
+        self._inbox = client.new_inbox()
+        await client.subscribe(f"{self._inbox}.*", cb=self._on_answer)
+        self._client = client
         self._up.set()
 
     def _note(self, reason: str) -> None:
@@ -224,6 +237,7 @@ async def connect(server: str, settings: JetStreamSettings, note: Any) -> tuple[
         "reconnect_time_wait": 0.01,
         "ping_interval": _PING_SECONDS,
         "max_outstanding_pings": 2,
+        "skip_subject_validation": True,  # they are all ours
         "error_cb": on_error,
         "disconnected_cb": on_lost,
         "closed_cb": on_lost,
@@ -264,6 +278,11 @@ def _explain(shown: str, settings: JetStreamSettings, words: str) -> str:
     if "certificate" in words.lower() or "ssl" in words.lower() or "tls" in words.lower():
         return f"no TLS connection to the NATS server {shown} ({words}): check tls:// and log_tls_ca"
     return f"the NATS server {shown} cannot be reached ({words}): start it, or correct the address"
+
+
+def _give_up(answer: asyncio.Future[Msg], seconds: float) -> None:
+    if not answer.done():
+        answer.set_exception(LinkError(f"NATS: no answer within {seconds:g} s"))
 
 
 def _words(error: BaseException) -> str:
