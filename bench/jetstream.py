@@ -3,7 +3,7 @@
 Owns its servers, which run on loopback with their data on this machine's disk, and prints a table for
 docs/performance.md. Run it alone: `python -m bench.jetstream`.
 
-Paced: 200 appends of one event per second and lane, all four lanes at once; the time from `append` to its return, which
+Paced: 200 appends of one event per second and lane, the lanes in turns; the time from `append` to its return, which
 is when the event would be handed over to subscribers and acknowledged. Flood: batches of 64 events of 300 bytes over
 100 channels and all lanes, 128 batches outstanding. Busy: the paced CRITICAL appends beside 10,000 LOW events/s in
 batches of 64.
@@ -92,18 +92,19 @@ async def _paced(
     log: JetStreamEventLog, lane: Priority, seconds: float, sketch: Sketch, numbers: itertools.count[int],
     rate: float = _RATE, batch: int = 1,
 ) -> None:  # fmt: skip
-    """Append on a schedule, whatever becomes of the appends before; time counts from the schedule."""
+    """Append on a schedule, whatever becomes of the appends before; each lane at its own moments."""
     loop = asyncio.get_running_loop()
-    start, jobs = loop.time(), []
+    start, jobs = loop.time() + lane / len(LANES) / rate, []
 
-    async def one(due: float) -> None:
+    async def one() -> None:
+        begun = time.perf_counter_ns()
         await log.append([_entry(numbers, lane) for _ in range(batch)])
-        sketch.record_ns(int((loop.time() - due) * 1e9))
+        sketch.record_ns(time.perf_counter_ns() - begun)
 
     for number in range(int(seconds * rate)):
         due = start + number / rate
         await asyncio.sleep(max(0.0, due - loop.time()))
-        jobs.append(asyncio.create_task(one(due)))
+        jobs.append(asyncio.create_task(one()))
     await asyncio.gather(*jobs)
 
 
@@ -130,9 +131,9 @@ async def _measure(replicas: int, sync: str, seconds: float) -> Result:
             log = await _open(settings)
             await _paced(log, Priority.CRITICAL, 0.5, Sketch(), numbers)
             await asyncio.gather(*(_paced(log, lane, seconds, result.paced[lane], numbers) for lane in LANES))
-            beside = asyncio.create_task(_paced(log, Priority.CRITICAL, seconds, result.critical_in_flood, numbers))
             result.events_per_second = await _flood(log, seconds, numbers)
-            await beside
+            low = _paced(log, Priority.LOW, seconds, Sketch(), numbers, _LOW_RATE / _BATCH, _BATCH)
+            await asyncio.gather(low, _paced(log, Priority.CRITICAL, seconds, result.critical_beside, numbers))
             await log.close()
         finally:
             servers.stop()
