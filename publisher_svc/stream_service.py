@@ -199,8 +199,14 @@ class _Stream:
             if error is not None:
                 added = pb.ChannelAdded(channel=start.channel, error=error)
                 self.announce(pb.StreamEventsResponse(added=[added]))
-            else:
+                continue
+            try:
                 await self._add_channel(start)
+            except LogError as caught:
+                message = f"the log cannot be read now: {caught}"
+                raise StatusError(
+                    status.UNAVAILABLE, "LOG_UNAVAILABLE", message, retry_delay_seconds=_READ_RETRY_SECONDS
+                ) from caught
 
     async def _add_channel(self, start: pb.ChannelStart) -> None:
         channel = start.channel

@@ -116,7 +116,7 @@ class Link:
         timer = loop.call_later(seconds, _give_up, answer, seconds)
         try:
             await client.publish(subject, data, reply=f"{self._inbox}.{number}", headers=dict(headers or {}))
-            message = await answer
+            message: Msg = await answer
         except (errors.Error, OSError) as error:
             raise LinkError(f"NATS: {_words(error)}") from error
         finally:

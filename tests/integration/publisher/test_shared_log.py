@@ -142,6 +142,27 @@ async def test_a_position_of_one_publisher_is_good_with_another(nats_server: Nat
         await quiet.read(1)
 
 
+async def test_a_quiet_channel_joins_behind_the_floor(
+    nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = nats_server.url
+    async with running(tmp_path / "1", log, "JOIN") as one:
+        await publish_all(one, [event("old", "agent:quiet"), *(event(f"{n}") for n in range(5))])
+        page = await one.ReadEvents(pb.ReadEventsRequest(channel="agent:quiet", lane=LANE.wire_value))
+        [old] = page.batch.events
+        monkeypatch.setattr("publisher_svc.log.jetstream.log.SETTLING_NS", 0)
+        async with running(tmp_path / "2", log, "JOIN") as two:
+            position = LanePosition(lane=LANE.wire_value, epoch=page.batch.epoch, offset=old.offset)
+            reader = Reader(two, pb.ChannelStart(channel="agent:quiet", positions=[position]))
+            await reader.open()
+            await publish_all(one, [event("new", "agent:quiet")])
+            await reader.read(1)
+            await publish_all(two, [event("newer", "agent:quiet")])
+            await reader.read(2)
+            assert [each for each, _ in reader.of("agent:quiet", LANE)] == ["new", "newer"]
+            assert not reader.gaps
+
+
 async def test_an_id_with_another_payload_is_refused(nats_server: NatsServer, tmp_path: Path) -> None:
     async with running(tmp_path, nats_server.url, "REUSE") as stub:
         await publish_all(stub, [event("1")])

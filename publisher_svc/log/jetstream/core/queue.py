@@ -103,7 +103,10 @@ class AppendQueue:
         return self._current
 
     def expire(self, now: float) -> None:
-        """Tell callers whose time is over, and drop a message that may no longer be sent again."""
+        """Tell callers whose time is over, in order, and drop a message that may no longer be sent again."""
+        for packed in [each for each in self._unread.values() if now >= each.appends[0].deadline]:
+            self._abandon(packed, LogError("the event is stored, but the stream could not be read back in time"))
+            del self._unread[packed.id]
         current = self._current
         if current is not None and not current.abandoned:
             late = any(now >= append.deadline and not append.settled for append in current.appends)
@@ -113,9 +116,6 @@ class AppendQueue:
             self._fail(LogError(f"the stream did not answer within {self._limits.append_seconds:g} s"))
         if current is not None and now - current.since >= self._limits.message_seconds:
             self._current = None
-        for packed in [each for each in self._unread.values() if now >= each.appends[0].deadline]:
-            self._abandon(packed, LogError("the event is stored, but the stream could not be read back in time"))
-            del self._unread[packed.id]
 
     def stored(self, packed: Packed, sequence: int) -> None:
         """Take the stream's word that it has a message, for the first time or already, at `sequence`."""

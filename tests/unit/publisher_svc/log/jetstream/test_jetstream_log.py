@@ -137,6 +137,32 @@ async def test_a_cursor_ahead_of_this_reader_waits(nats_server: NatsServer) -> N
             assert two.end_offset >= made.offset
 
 
+async def test_pages_below_the_floor_fold_the_copies_themselves(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of(nats_server, "FLOOR")
+    async with opened(settings) as whole:
+        for number in range(12):
+            await whole.append([entry("a", f"{number}"), entry("b", f"{number}", Priority.LOW)])
+            await whole.append([entry("a", f"{number // 2}", LANES[number % 4]), entry("a", f"{number}")])
+        monkeypatch.setattr("publisher_svc.log.jetstream.log.SETTLING_NS", 0)
+        async with opened(settings) as late:
+            floor = late.head(("nobody", Priority.HIGH))
+            assert 0 < floor < late.end_offset
+            assert late.head(("b", Priority.LOW)) == floor
+            after, found = 0, []
+            while True:
+                page = await late.read(KEY, after, 3)
+                assert page == await whole.read(KEY, after, 3)
+                found += [Event.FromString(event.data).id for event in page.events]
+                if not page.more:
+                    break
+                after = page.covered_through
+            assert found == [f"{number}" for number in range(12)]
+            for key in (KEY, ("b", Priority.LOW), ("nobody", Priority.HIGH)):
+                assert await late.floor_of_last(key, 5) == await whole.floor_of_last(key, 5)
+
+
 # Retention
 
 
