@@ -20,6 +20,8 @@ from lanecast.v1.event_pb2 import Event, LanePosition
 from lanecast.v1.publisher_pb2_grpc import PublisherServiceStub
 from publisher_svc.app import PublisherApp
 from publisher_svc.config import PublisherConfig
+from publisher_svc.log.base import ChannelLane, Page
+from publisher_svc.log.jetstream.pages import PageReader
 
 CHANNEL, LANE = "agent:42", Priority.HIGH
 
@@ -154,13 +156,23 @@ async def test_a_quiet_channel_joins_behind_the_floor(
         async with running(tmp_path / "2", log, "JOIN") as two:
             position = LanePosition(lane=LANE.wire_value, epoch=page.batch.epoch, offset=old.offset)
             reader = Reader(two, pb.ChannelStart(channel="agent:quiet", positions=[position]))
+            pages: list[int] = []
+            read = PageReader.read
+
+            async def counted(self: PageReader, key: ChannelLane, after: int, *rest: int) -> Page:
+                pages.append(after)
+                return await read(self, key, after, *rest)
+
+            monkeypatch.setattr(PageReader, "read", counted)
             await reader.open()
+            await publish_all(one, [event(f"later-{n}") for n in range(30)])
             await publish_all(one, [event("new", "agent:quiet")])
             await reader.read(1)
             await publish_all(two, [event("newer", "agent:quiet")])
             await reader.read(2)
             assert [each for each, _ in reader.of("agent:quiet", LANE)] == ["new", "newer"]
             assert not reader.gaps
+            assert pages.count(old.offset) <= 1, "read again and again, although there is nothing"
 
 
 async def test_an_id_with_another_payload_is_refused(nats_server: NatsServer, tmp_path: Path) -> None:

@@ -111,9 +111,9 @@ class AppendQueue:
         if current is not None and not current.abandoned:
             late = any(now >= append.deadline and not append.settled for append in current.appends)
             if late:
-                self._fail(LogError(f"the stream did not answer within {self._limits.append_seconds:g} s"))
+                self._fail(self._silence())
         elif self._waiting and now >= self._waiting[0][1].deadline:
-            self._fail(LogError(f"the stream did not answer within {self._limits.append_seconds:g} s"))
+            self._fail(self._silence())
         if current is not None and now - current.since >= self._limits.message_seconds:
             self._current = None
 
@@ -183,6 +183,12 @@ class AppendQueue:
             entries.append(entry)
             appends.append(append)
         return Packed(self._new_id(), self._pack(entries), entries, appends, now)
+
+    def _silence(self) -> LogError:
+        seconds = self._limits.append_seconds
+        return LogError(
+            f"the stream did not answer within {seconds:g} s: see that its servers run, have a leader, and room on disk"
+        )
 
     def _fail(self, error: LogError) -> None:
         """Fail the current message and everything behind it, in order."""
