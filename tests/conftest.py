@@ -1,4 +1,4 @@
-"""What tests of several parts share: a NATS server, and Hypothesis without deadlines, since a slow machine is no failure.
+"""What tests share: a NATS server, and Hypothesis without deadlines, since a slow machine is no failure.
 
 Also puts `effort` and `nats_servers` where every test finds them.
 """

@@ -22,6 +22,7 @@ class HeldLog:
     """A log that stores an event when it is told to, or refuses it."""
 
     overlapping = True
+    needs_sync = False
     lineage = Lineage([EpochStart("epoch", 1)])
     end_offset = 0
     first_offset = 1
@@ -81,15 +82,18 @@ class Desk:
         self.log, self.tail = HeldLog(), Tail()
         registry = TypeRegistry()
         registry.add_file(concierge_pb2.DESCRIPTOR)
-        self.ingest = Ingest(self.log, registry, Hub(), self.tail, Instruments(), LoadLimit(), DEFAULT)
+        self.failures: list[BaseException] = []
+        self.ingest = Ingest(
+            self.log, registry, Hub(), self.tail, Instruments(), LoadLimit(), DEFAULT, self.failures.append
+        )
         self.ingest.start()
 
-    def submit(self, *lanes: Priority) -> asyncio.Future[Submission]:
+    def submit(self, *lanes: Priority, order: ProducerOrder | None = None) -> asyncio.Future[Submission]:
         events = [Event(channel="a", priority=lane.wire_value) for lane in lanes]
         for event in events:
             event.data.Pack(concierge_pb2.ConciergeInsight(text="x"))
         done: asyncio.Future[Submission] = asyncio.get_running_loop().create_future()
-        self.ingest.submit(events, "", ProducerOrder(), done.set_result)
+        self.ingest.submit(events, "", order or ProducerOrder(), done.set_result)
         return done
 
 
@@ -129,6 +133,37 @@ async def test_draining_waits_for_what_is_under_way() -> None:
     release.set_result(None)
     await draining
     assert low.done()
+
+
+async def test_the_first_of_several_failures_is_sent_again_first() -> None:
+    desk = Desk()
+    refused = desk.log.held[Priority.LOW] = asyncio.get_running_loop().create_future()
+    first = desk.submit(Priority.LOW, order=(order := ProducerOrder()))
+    while not desk.log.came:
+        await asyncio.sleep(0)
+    second = desk.submit(Priority.LOW, order=order)
+    while len(desk.log.came) < 2:
+        await asyncio.sleep(0)
+    refused.set_exception(LogError("no answer"))
+    await asyncio.gather(first, second)
+    again = [Event(id=entry.event_id, channel="a", priority=entry.lane.wire_value) for entry in desk.log.came]
+    assert not order.passes(again[1])
+    assert order.passes(again[0])
+    assert order.passes(again[1])
+    await desk.ingest.drain()
+
+
+async def test_an_error_nobody_expected_ends_the_process() -> None:
+    desk = Desk()
+    broken = desk.log.held[Priority.LOW] = asyncio.get_running_loop().create_future()
+    desk.submit(Priority.LOW)
+    while not desk.log.came:
+        await asyncio.sleep(0)
+    broken.set_exception(ZeroDivisionError())
+    while not desk.failures:
+        await asyncio.sleep(0)
+    assert isinstance(desk.failures[0], ZeroDivisionError)
+    await desk.ingest.drain()
 
 
 async def test_a_repetition_whose_first_copy_cannot_be_read_is_sent_again() -> None:
