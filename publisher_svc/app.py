@@ -34,7 +34,7 @@ from publisher_svc.core.tracing import Tracing
 from publisher_svc.hub import Hub
 from publisher_svc.identity import Doorkeeper
 from publisher_svc.ingest import Ingest
-from publisher_svc.log.sqlite import SqliteEventLog, SqliteLogSettings
+from publisher_svc.log.choice import open_log
 from publisher_svc.publish_service import PublishService
 from publisher_svc.read_service import ReadService
 from publisher_svc.reading import LogReader
@@ -43,8 +43,6 @@ from publisher_svc.stream_service import StreamService
 log = logging.getLogger(__name__)
 
 _PAYLOAD_FILES = (concierge_pb2, analytics_pb2, strategy_pb2, bots_pb2)
-LOG_FOLDER = "log"
-"""Folder of the event log within the data directory."""
 
 
 class PublisherServicer:
@@ -99,12 +97,7 @@ class PublisherApp:
         """Open the log, start to commit, serve. See `lifecycle.Service`."""
         config = self._config
         self._doorkeeper.prepare()
-        settings = SqliteLogSettings(
-            durability=config.durability,
-            retention_seconds=config.retention_hours * 3600,
-            retention_bytes=config.retention_bytes,
-        )
-        self._log = SqliteEventLog.open(config.data_dir / LOG_FOLDER, settings)
+        self._log = await open_log(config, self._on_failure)
         hub, tail, policy = Hub(), Tail(config.tail_bytes), BUILT_IN[config.policy]
         reader = LogReader(self._log, tail)
         self._ingest = Ingest(

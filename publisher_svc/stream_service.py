@@ -214,8 +214,14 @@ class _Stream:
             if error is not None:
                 added = pb.ChannelAdded(channel=start.channel, error=error)
                 self.announce(pb.StreamEventsResponse(added=[added]))
-            else:
+                continue
+            try:
                 await self._add_channel(start)
+            except LogError as caught:
+                message = f"the log cannot be read now: {caught}"
+                raise StatusError(
+                    status.UNAVAILABLE, "LOG_UNAVAILABLE", message, retry_delay_seconds=_READ_RETRY_SECONDS
+                ) from caught
 
     async def _add_channel(self, start: pb.ChannelStart) -> None:
         channel = start.channel
@@ -241,7 +247,7 @@ class _Stream:
             return Beginning(present)
         for position in start.positions:
             if position.lane == lane.wire_value:
-                return self._reader.resume(key, Position(position.epoch, position.offset))
+                return await self._reader.resume(key, Position(position.epoch, position.offset))
         if start.start == pb.START_EARLIEST:
             return Beginning(await self._reader.floor(key))
         if start.start == pb.START_LAST_N:
@@ -298,6 +304,8 @@ class _Stream:
             self._downstream.skip(channel, lane, reading.missing_through)
             cursor = reading.missing_through
         self._feed(key, reading.events, cursor)
+        if not reading.events and not reading.more:  # the head was a bound only, or all behind it has gone
+            self._downstream.skip(channel, lane, reading.covered_through)
         if joined:  # read in memory, in this very step: nothing can have been published in between
             self._downstream.go_live(channel, lane)
 

@@ -36,6 +36,7 @@ FILE_SETTINGS: dict[str, tuple[str, ...]] = {
     "http_port": ("metrics", "http_port"),
     "allowed_origins": ("gateway", "allowed_origins"),
     "gateway_urls": ("metrics", "gateway_urls"),
+    "log": ("publisher", "log"),
 }
 """Where the value of an option stands in the file."""
 
@@ -167,6 +168,36 @@ _SYSTEM: tuple[tuple[str, Any, Any, str, str], ...] = (
 )
 
 
+def _log_options(function: F) -> F:
+    """Add what says where the events are kept."""
+    function = click.option(
+        "--accept-lazy-fsync",
+        is_flag=True,
+        envvar=plan.PUBLISHER_LAZY_FSYNC,
+        help="Take NATS servers that acknowledge before their disk has the event.",
+    )(function)
+    function = click.option(
+        "--log-check",
+        multiple=True,
+        metavar="URL",
+        help="Where to see that the NATS servers sync first: http://HOST:8222, or nats:// as a system account.",
+    )(function)
+    function = click.option(
+        "--log-replicas",
+        type=click.Choice(["1", "3", "5"]),
+        callback=lambda ctx, param, value: int(value or 0),  # noqa: ARG005 - click names them
+        help="Replicas of a stream that is made. [default: 1]",
+    )(function)
+    return click.option(
+        "--log",
+        metavar="sqlite|nats://HOST:PORT[,…]",
+        default="",
+        envvar=plan.PUBLISHER_LOG,
+        show_envvar=True,
+        help="Event log: in the data directory, or a JetStream stream that publishers share. [default: sqlite]",
+    )(function)
+
+
 def system_options(function: F) -> F:
     """Add everything that says which system to run."""
     function = click.option(
@@ -183,6 +214,7 @@ def system_options(function: F) -> F:
         show_envvar=True,
         help="JSON file with the services' process ids and addresses, there while all are ready.",
     )(function)
+    function = _log_options(function)
     for name, kind, default, variable, text in reversed(_SYSTEM):
         function = click.option(
             name, type=kind, default=default, envvar=variable, show_default=True, show_envvar=True, help=text

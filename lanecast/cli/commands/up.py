@@ -16,6 +16,7 @@ Examples:
   lanecast up
   lanecast up --data-dir /var/lib/lanecast --gateways 4 --host 0.0.0.0
   lanecast up --ready-file up.json --publisher-port 0     a free port, told in up.json
+  lanecast up --log nats://127.0.0.1:4222 --log-check http://127.0.0.1:8222
   LANECAST_UP_GATEWAYS=2 lanecast up --config lanecast.toml
 
 \b

@@ -19,6 +19,10 @@ CONFIG_FILE = "LANECAST_CONFIG"
 SUPERVISED = "LANECAST_SUPERVISED"
 PUBLISHER_HOST = "LANECAST_PUBLISHER_HOST"
 PUBLISHER_PORT = "LANECAST_PUBLISHER_PORT"
+PUBLISHER_LOG = "LANECAST_PUBLISHER_LOG"
+PUBLISHER_LOG_CHECK = "LANECAST_PUBLISHER_LOG_CHECK"
+PUBLISHER_LOG_REPLICAS = "LANECAST_PUBLISHER_LOG_REPLICAS"
+PUBLISHER_LAZY_FSYNC = "LANECAST_PUBLISHER_ACCEPT_LAZY_FSYNC"
 PUBLISHER_INSTANCE = "LANECAST_PUBLISHER_INSTANCE"
 GATEWAY_HOST = "LANECAST_GATEWAY_HOST"
 GATEWAY_PORT = "LANECAST_GATEWAY_PORT"
@@ -49,6 +53,12 @@ class SystemSettings:
     metrics_port: int = 7402
     http_port: int = 7480
     gateways: int = 1
+    log: str = ""
+    """The event log, `sqlite` or `nats://…`; empty: as the publisher is configured."""
+    log_check: tuple[str, ...] = ()
+    log_replicas: int = 0
+    """Replicas of a stream that is made; 0: as the publisher is configured."""
+    accept_lazy_fsync: bool = False
     log_level: str = ""
     config: Path | None = None
     allowed_origins: tuple[str, ...] = ()
@@ -136,8 +146,20 @@ def _publisher(settings: SystemSettings) -> Launch:
         PUBLISHER_HOST: settings.host,
         PUBLISHER_PORT: str(settings.publisher_port),
         PUBLISHER_INSTANCE: "publisher-1",
+        **_log(settings),
     }
     return Launch(ChildSpec("publisher", stop_stage=2), "publisher", ("-P", "-m", "publisher_svc"), environ)
+
+
+def _log(settings: SystemSettings) -> dict[str, str]:
+    """Return what was said of the event log: the rest stays as the environment and the file have it."""
+    environ = {
+        PUBLISHER_LOG: settings.log,
+        PUBLISHER_LOG_CHECK: ",".join(settings.log_check),
+        PUBLISHER_LOG_REPLICAS: str(settings.log_replicas or ""),
+        PUBLISHER_LAZY_FSYNC: "true" if settings.accept_lazy_fsync else "",
+    }
+    return {name: value for name, value in environ.items() if value}
 
 
 def _gateway(settings: SystemSettings, number: int) -> Launch:

@@ -37,6 +37,10 @@ class SystemRequest:
     log_level: str
     config: Path | None
     as_json: bool
+    log: str = ""
+    log_check: tuple[str, ...] = ()
+    log_replicas: int = 0
+    accept_lazy_fsync: bool = False
 
     @classmethod
     def of_options(cls, values: Mapping[str, Any], *, as_json: bool) -> Self:
@@ -50,6 +54,7 @@ class SystemRequest:
             log_level=values["log_level"] or "",
             config=values["config"],
             as_json=as_json,
+            **{name: values[name] for name in ("log", "log_check", "log_replicas", "accept_lazy_fsync")},
         )
 
 
@@ -75,6 +80,10 @@ def _settle(request: SystemRequest) -> SystemSettings:
     return SystemSettings(
         data_dir=request.data_dir.absolute(),
         host=request.host,
+        log=request.log,
+        log_check=request.log_check,
+        log_replicas=request.log_replicas,
+        accept_lazy_fsync=request.accept_lazy_fsync,
         publisher_port=ports["--publisher-port"],
         gateway_port=ports["--gateway-port"],
         metrics_port=ports["--metrics-port"],

@@ -93,3 +93,20 @@ def test_examples_stop_before_the_services() -> None:
     assert concierge.spec.stop_stage < min(launch.spec.stop_stage for launch in plan_system(settings()))
     assert concierge.spec.start_stage > max(launch.spec.start_stage for launch in plan_system(settings()))
     assert concierge.arguments[-4:] == ("7", "/x/main.py", "--target", "127.0.0.1:1")
+
+
+def test_the_publisher_is_told_of_a_shared_log() -> None:
+    log = "nats://a:4222,nats://b:4222"
+    shared = settings(log=log, log_check=("http://a:8222",), log_replicas=3, accept_lazy_fsync=True)
+    environ = by_name(shared)["publisher"].environ
+
+    assert environ[plan.PUBLISHER_LOG] == log
+    assert environ[plan.PUBLISHER_LOG_CHECK] == "http://a:8222"
+    assert environ[plan.PUBLISHER_LOG_REPLICAS] == "3"
+    assert environ[plan.PUBLISHER_LAZY_FSYNC] == "true"
+
+
+def test_a_log_that_was_not_named_is_left_to_the_configuration() -> None:
+    environ = by_name(settings())["publisher"].environ
+
+    assert not {plan.PUBLISHER_LOG, plan.PUBLISHER_LOG_CHECK, plan.PUBLISHER_LAZY_FSYNC} & set(environ)
