@@ -60,12 +60,13 @@ class Dispatcher:
             with suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
-        self.flush()
+        await self.flush()
 
-    def flush(self) -> None:
-        """Write everything that waits, without a pause."""
-        while (found := self._waiting.pop_any()) is not None:
-            self._write_now(*found)
+    async def flush(self) -> None:
+        """Write everything that waits, without a pause, but behind a queue that is being written."""
+        async with self._turn:
+            while (found := self._waiting.pop_any()) is not None:
+                self._write_now(*found)
 
     def express(self, items: Iterable[EventItem]) -> None:
         """Write express batches, without a pause."""

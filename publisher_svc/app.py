@@ -5,6 +5,7 @@ Owns which parts there are and the order in which they start and stop. Called by
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
@@ -104,7 +105,7 @@ class PublisherApp:
             self._log, self._registry, hub, tail, self._instruments, LoadLimit(), policy, self._on_failure
         )
         self._ingest.start()
-        self._publish = PublishService(self._ingest, reader.epoch, self._doorkeeper)
+        self._publish = PublishService(self._ingest, reader.epoch, self._doorkeeper, self._log.lineage.log_id)
         dropped = {lane: self._instruments.counter(EVENT_DROPPED, lane=lane.name, reason="expired") for lane in LANES}
         expiry = Expiry(time.monotonic_ns, time.time_ns, lambda lane, events: dropped[lane].add(events))
         self._stream = StreamService(hub, reader, self._ingest, self._registry.version, policy, expiry)
@@ -114,6 +115,7 @@ class PublisherApp:
         port = await self._server.start(config.host, config.port)
         if self._telemetry.spans is not None:
             self._ingest.tracing = Tracing(self._telemetry.spans)
+        self._publish.start()
         self._telemetry.start()
         await self._server.serving()
         return {"address": f"{config.host}:{port}", "epoch": reader.epoch, "instance": config.instance}
@@ -133,7 +135,14 @@ class PublisherApp:
         await self._server.draining()
         self._publish.announce_drain(int(grace * 1000))
         self._stream.announce_drain(int(grace * 1000))
-        await self._server.stop(grace)
+        stopping = asyncio.create_task(self._server.stop(grace), name="stop")  # refuses new calls from now on
+        try:
+            await asyncio.wait_for(self._publish.wait_empty(), grace)
+        except TimeoutError:
+            log.warning("publishing streams are still open after %g s: cutting them", grace)
+        self._stream.finish()
+        await stopping
+        self._publish.close()
         await self._ingest.drain()
         await self._telemetry.close()
         await self._log.close()

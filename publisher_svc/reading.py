@@ -47,6 +47,11 @@ class LogReader:
         return self._log.lineage.current
 
     @property
+    def log_id(self) -> str:
+        """The name of the log."""
+        return self._log.lineage.log_id
+
+    @property
     def end_offset(self) -> int:
         """The greatest offset that was ever issued."""
         return self._log.end_offset

@@ -42,6 +42,8 @@ _ADVANCE_SECONDS = 30.0
 """Time between two looks for quiet lanes."""
 _ADVANCES_AT_ONCE = 32
 _ADVANCE_PAUSE_SECONDS = 0.05
+_FINISH_SECONDS = 1.0
+"""How long a subscriber that broke the protocol may take to read what was sent to it before it is told so."""
 
 
 class StreamService:
@@ -65,7 +67,9 @@ class StreamService:
         stream = _Stream(
             self._hub, self._reader, self._ingest, self._policy, self._expiry, self.batches, opening, context
         )
-        opened = pb.StreamOpened(epoch=self._reader.epoch, types_version=self._types_version)
+        opened = pb.StreamOpened(
+            epoch=self._reader.epoch, types_version=self._types_version, log_id=self._reader.log_id
+        )
         stream.announce(pb.StreamEventsResponse(opened=opened))
         self._streams.add(stream)
         try:
@@ -78,6 +82,11 @@ class StreamService:
         """Tell all subscribers to go elsewhere."""
         for stream in self._streams:
             stream.announce(pb.StreamEventsResponse(drain=pb.DrainNotice(grace_millis=grace_millis)))
+
+    def finish(self) -> None:
+        """End each stream once everything that waits for it has been sent."""
+        for stream in self._streams:
+            stream.finish()
 
     @property
     def queued_events(self) -> int:
@@ -122,6 +131,7 @@ class _Stream:
         self._context = context
         self._channels: set[str] = set()
         self._wake = asyncio.Event()
+        self._finishing = False
 
     @property
     def queued_events(self) -> int:
@@ -140,6 +150,9 @@ class _Stream:
         tasks = (pump, reading, advancing)
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if reading in done and pump not in done and reading.exception() is not None:
+                self.finish()  # a call that is ended while it writes would never end
+                await asyncio.wait({pump}, timeout=_FINISH_SECONDS)
             for task in done:
                 task.result()
         finally:
@@ -180,6 +193,11 @@ class _Stream:
             await asyncio.sleep(_ADVANCE_SECONDS)
             for _ in self.advance_quiet():
                 await asyncio.sleep(_ADVANCE_PAUSE_SECONDS)
+
+    def finish(self) -> None:
+        """End once everything that waits has been sent."""
+        self._finishing = True
+        self._wake.set()
 
     def close(self) -> None:
         """Leave all channels."""
@@ -271,6 +289,8 @@ class _Stream:
                 continue
             if await self._catch_up():
                 continue
+            if self._finishing and not self.queued_events:
+                return
             self._wake.clear()
             due_ns = self._downstream.next_due_ns()
             timer = None

@@ -29,6 +29,7 @@ FILE_SETTINGS: dict[str, tuple[str, ...]] = {
     "log_level": ("log_level",),
     "host": ("up", "host"),
     "gateways": ("up", "gateways"),
+    "publishers": ("up", "publishers"),
     "ready_file": ("up", "ready_file"),
     "publisher_port": ("publisher", "port"),
     "gateway_port": ("gateway", "port"),
@@ -164,6 +165,13 @@ _SYSTEM: tuple[tuple[str, Any, Any, str, str], ...] = (
     ("--metrics-port", click.IntRange(0, 65535), 7402, plan.METRICS_PORT, "Port of the metrics service (gRPC)."),
     ("--http-port", click.IntRange(0, 65535), 7480, plan.METRICS_HTTP_PORT, "Port of the dashboard (HTTP)."),
     ("--gateways", click.IntRange(1, 64), 1, "LANECAST_UP_GATEWAYS", "Number of gateway processes on the one port."),
+    (
+        "--publishers",
+        click.IntRange(1, 16),
+        1,
+        "LANECAST_UP_PUBLISHERS",
+        "Number of publishers; more than 1 need --log.",
+    ),
     ("--host", str, "127.0.0.1", "LANECAST_UP_HOST", "Address that all services listen on."),
 )
 

@@ -62,14 +62,19 @@ class Model:
         return [each.offset for frame in sink.frames() for each in frame.events.events]
 
 
-Step = tuple[str, int, int, bool]
-"""Channel, events, what the window says for them, and whether a quiet-time advance follows."""
+Step = tuple[str, int, int, str]
+"""Channel, events, what the window says for them, and what follows: a quiet-time advance, or a flush."""
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.sampled_from("ab"), st.integers(1, 6), st.sampled_from([0, 1, 2**63]), st.booleans()),
+        st.tuples(
+            st.sampled_from("ab"),
+            st.integers(1, 6),
+            st.sampled_from([0, 1, 2**63]),
+            st.sampled_from(["", "advance", "flush"]),
+        ),
         min_size=1,
         max_size=30,
     )
@@ -85,11 +90,13 @@ async def _deliver(steps: list[Step], patch: pytest.MonkeyPatch) -> None:
     model.policies = ["one", "other"]
     dispatcher, hub = model.dispatcher, model.world.hub
     dispatcher.start()
-    for channel, count, due, settle in steps:
+    for channel, count, due, then in steps:
         # 0: at once; 1: waits, and is due already; 2^63: waits to the end.
         patch.setattr(FrameWindow, "due_ns", lambda *_, due=due: due)
         await dispatcher.bulk(model.items(channel, count))
-        if settle:
+        if then == "flush":
+            await dispatcher.flush()
+        elif then == "advance":
             through = model.offset[channel]
             await dispatcher.settle(channel, Priority.LOW)
             hub.advance(AdvanceItem(channel, Priority.LOW, EPOCH, through), 0.0)
@@ -109,6 +116,24 @@ async def test_a_queue_leaves_by_itself_when_it_is_due() -> None:
         await asyncio.sleep(0)
     assert [model.received(sink) for sink in model.sinks[: READERS["a"]]] == [[1, 2, 3, 4, 5]] * READERS["a"]
     await model.dispatcher.close()
+
+
+async def test_a_flush_waits_for_a_queue_that_is_being_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As at a drain: what came meanwhile goes behind it, or readers would have a hole and read it from the log."""
+    monkeypatch.setattr("gateway_svc.dispatch.SLICE_NS", 0)
+    monkeypatch.setattr(FrameWindow, "due_ns", lambda *_: 1)
+    model = Model()
+    model.policies = ["one", "other"]
+    dispatcher = model.dispatcher
+    dispatcher.start()
+    await dispatcher.bulk(model.items("a", 4))
+    while dispatcher._writing is None:
+        await asyncio.sleep(0)
+    await dispatcher.bulk(model.items("a", 2))
+    await dispatcher.flush()
+    assert [model.received(sink) for sink in model.sinks[: READERS["a"]]] == [[1, 2, 3, 4, 5, 6]] * READERS["a"]
+    assert not model.world.publisher.requests
+    await dispatcher.close()
 
 
 async def test_a_stream_that_breaks_in_the_middle_of_a_batch_leaves_nobody_out(
