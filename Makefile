@@ -63,9 +63,9 @@ wheel: install ## Build the wheel and the source archive into dist/
 
 .PHONY: lock
 lock: .tools/.uv ## Bring the lock files in requirements/ in line with pyproject.toml
-	$(TOOLS)/uv pip compile pyproject.toml --extra examples --extra jetstream --group dev $(LOCK_ARGS) -o requirements/dev.lock
-	$(TOOLS)/uv pip compile pyproject.toml --extra examples --extra jetstream $(LOCK_ARGS) -o requirements/examples.lock
-	$(TOOLS)/uv pip compile pyproject.toml --extra jetstream $(LOCK_ARGS) -o requirements/run.lock
+	$(TOOLS)/uv pip compile pyproject.toml --extra examples --extra jetstream --extra rollouts --group dev $(LOCK_ARGS) -o requirements/dev.lock
+	$(TOOLS)/uv pip compile pyproject.toml --extra examples --extra jetstream --extra rollouts $(LOCK_ARGS) -o requirements/examples.lock
+	$(TOOLS)/uv pip compile pyproject.toml --extra jetstream --extra rollouts $(LOCK_ARGS) -o requirements/run.lock
 LOCK_ARGS := --universal --generate-hashes --no-emit-index-url --no-header -q
 
 .PHONY: clean
