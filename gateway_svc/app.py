@@ -45,7 +45,7 @@ class Gateway:
         types = TypeBook()
         self._meter = Meter(self.instruments, types, self._totals)
         self.upstream = Upstream(config, types, self._meter)
-        self.hub = Hub(self.upstream, self._meter.sent)
+        self.hub = Hub(self.upstream, self._meter.sent, self._meter.arms.broken)
         self.upstream.bind(self.hub)
         self._wheel = Wheel(config.heartbeat_seconds, TICK_SECONDS)
         self._key = ""

@@ -39,8 +39,12 @@ _USE_DELTA = "is cumulative: set OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFEREN
 class OtlpReceiver:
     """The servicer of the OTLP MetricsService."""
 
-    def __init__(self, telemetry: Telemetry, clock_ns: Callable[[], int]) -> None:
+    def __init__(
+        self, telemetry: Telemetry, clock_ns: Callable[[], int], take: Callable[[Process, Point], bool] | None = None
+    ) -> None:
         self._telemetry = telemetry
+        self._take = take
+        """Asked first whether it keeps a point; what it does not keep goes to `telemetry`."""
         self._clock_ns = clock_ns
         self._warned: set[str] = set()
 
@@ -58,6 +62,9 @@ class OtlpReceiver:
             for metric in (metric for scope in resource.scope_metrics for metric in scope.metrics):
                 room -= _read(metric, points, refused, room)
             self._telemetry.refuse(refused.total() - counted)
+            take = self._take
+            if take is not None:
+                points = [point for point in points if not take(process, point)]
             outcome = self._telemetry.add(process, points, self._clock_ns())
             refused.update(outcome.refused)
             self._warn(process, refused)

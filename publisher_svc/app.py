@@ -26,8 +26,10 @@ from lanecast.errors import ConfigError
 from lanecast.runtime.grpc_server import GrpcServer
 from lanecast.runtime.telemetry import Telemetry
 from lanecast.v1 import publisher_pb2 as pb
+from publisher_svc.assignments import AssignmentAgent
 from publisher_svc.config import PublisherConfig
 from publisher_svc.core.admission import LoadLimit
+from publisher_svc.core.arms import Arms
 from publisher_svc.core.expiry import Expiry
 from publisher_svc.core.registry import RegistryError, TypeRegistry
 from publisher_svc.core.tail import Tail
@@ -93,22 +95,23 @@ class PublisherApp:
         self._instruments = Instruments()
         self._server = GrpcServer()
         self._telemetry = Telemetry(self._instruments, "publisher", config.instance, config.metrics_target)
+        self._agent: AssignmentAgent | None = None
 
     async def start(self) -> dict[str, Any]:
         """Open the log, start to commit, serve. See `lifecycle.Service`."""
         config = self._config
         self._doorkeeper.prepare()
         self._log = await open_log(config, self._on_failure)
-        hub, tail, policy = Hub(), Tail(config.tail_bytes), BUILT_IN[config.policy]
+        hub, tail, arms = Hub(), Tail(config.tail_bytes), Arms(BUILT_IN[config.policy])
         reader = LogReader(self._log, tail)
         self._ingest = Ingest(
-            self._log, self._registry, hub, tail, self._instruments, LoadLimit(), policy, self._on_failure
+            self._log, self._registry, hub, tail, self._instruments, LoadLimit(), arms, self._on_failure
         )
         self._ingest.start()
         self._publish = PublishService(self._ingest, reader.epoch, self._doorkeeper, self._log.lineage.log_id)
         dropped = {lane: self._instruments.counter(EVENT_DROPPED, lane=lane.name, reason="expired") for lane in LANES}
         expiry = Expiry(time.monotonic_ns, time.time_ns, lambda lane, events: dropped[lane].add(events))
-        self._stream = StreamService(hub, reader, self._ingest, self._registry.version, policy, expiry)
+        self._stream = StreamService(hub, reader, self._ingest, self._registry.version, arms, expiry)
         self._watch_queues()
         servicer = PublisherServicer(self._publish, self._stream, ReadService(reader, self._registry, expiry))
         self._server.add(pb.DESCRIPTOR.services_by_name["PublisherService"], servicer)
@@ -117,6 +120,7 @@ class PublisherApp:
             self._ingest.tracing = Tracing(self._telemetry.spans)
         self._publish.start()
         self._telemetry.start()
+        self._start_agent(arms)
         await self._server.serving()
         return {"address": f"{config.host}:{port}", "epoch": reader.epoch, "instance": config.instance}
 
@@ -144,6 +148,8 @@ class PublisherApp:
         await stopping
         self._publish.close()
         await self._ingest.drain()
+        if self._agent is not None:
+            await self._agent.close()
         await self._telemetry.close()
         await self._log.close()
 
@@ -151,6 +157,16 @@ class PublisherApp:
         """End at once: what is in the log is safe, and what is not acknowledged will be sent again."""
         log.critical("the publisher ends, since it can acknowledge nothing any more: %s", error, exc_info=error)
         self._end(exit_codes.FAILED)
+
+    def _start_agent(self, arms: Arms) -> None:
+        config = self._config
+        if config.metrics_target:
+            self._agent = AssignmentAgent(arms, config.metrics_target, config.instance, self._switch_arms)
+            self._agent.start()
+
+    def _switch_arms(self) -> None:
+        self._ingest.forget_heads()
+        self._stream.switch()
 
 
 Queued = Callable[[Priority], tuple[int, int]]

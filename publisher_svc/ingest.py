@@ -29,11 +29,11 @@ from lanecast.core.instruments import (
     Instruments,
 )
 from lanecast.core.limits import BULK_BATCH_EVENTS
-from lanecast.core.policy import Policy
 from lanecast.core.priority import EXPRESS_LANES, LANES, Priority
 from lanecast.v1.event_pb2 import Event
 from publisher_svc.core import admission
 from publisher_svc.core.admission import LoadLimit, ProducerOrder, Refusal
+from publisher_svc.core.arms import Arms
 from publisher_svc.core.downstream import Group, groups_of
 from publisher_svc.core.expiry import NANOS_PER_MILLI, marked
 from publisher_svc.core.quota import Screen
@@ -90,7 +90,7 @@ class Ingest:
         tail: Tail,
         instruments: Instruments,
         limit: LoadLimit,
-        policy: Policy,
+        arms: Arms,
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._log = event_log
@@ -106,7 +106,7 @@ class Ingest:
         self._hub = hub
         self._tail = tail
         self._limit = limit
-        self._policy = policy
+        self._arms = arms
         self._express: deque[_Waiting] = deque()
         self._bulk: deque[_Waiting] = deque()
         self._put_off: list[_Waiting] = []
@@ -350,8 +350,14 @@ class Ingest:
         if head is None:
             if len(self._heads) >= _MAX_HEADS:
                 self._heads.clear()
-            head = self._heads[key] = wire.batch_head(*key, self._log.lineage.current, self._policy.name)
+            policy, arm = self._arms.serve(*key)
+            epoch = self._log.lineage.current
+            head = self._heads[key] = wire.batch_head(*key, epoch, policy, arm, self._arms.generation)
         return head
+
+    def forget_heads(self) -> None:
+        """Make `batch_head` anew: the assignment of channels to policies has changed."""
+        self._heads.clear()
 
     async def _check_reuse(self, waiting: _Waiting) -> Refusal | None:
         """Tell a retry from an id that was used for another payload."""

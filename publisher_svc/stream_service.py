@@ -14,13 +14,13 @@ from typing import Any
 
 from lanecast.core.channel import check_channel
 from lanecast.core.limits import BULK_BATCH_BYTES, BULK_BATCH_EVENTS
-from lanecast.core.policy import Policy
 from lanecast.core.position import Position
 from lanecast.core.priority import EXPRESS_LANES, LANES, Priority
 from lanecast.errors import StatusError
 from lanecast.runtime import status
 from lanecast.v1 import publisher_pb2 as pb
 from lanecast.v1.event_pb2 import Advance, EventError, LanePosition
+from publisher_svc.core.arms import Arms
 from publisher_svc.core.downstream import Downstream, Group, groups_left
 from publisher_svc.core.expiry import Expiry
 from publisher_svc.core.tally import BatchTally
@@ -50,9 +50,9 @@ class StreamService:
     """The delivering half of `lanecast.v1.PublisherService`."""
 
     def __init__(
-        self, hub: Hub, reader: LogReader, ingest: Ingest, types_version: str, policy: Policy, expiry: Expiry
+        self, hub: Hub, reader: LogReader, ingest: Ingest, types_version: str, arms: Arms, expiry: Expiry
     ) -> None:
-        self._policy = policy
+        self._arms = arms
         self._expiry = expiry
         self._hub = hub
         self._reader = reader
@@ -65,7 +65,7 @@ class StreamService:
         """Answer StreamEvents."""
         opening = await _opening(requests)
         stream = _Stream(
-            self._hub, self._reader, self._ingest, self._policy, self._expiry, self.batches, opening, context
+            self._hub, self._reader, self._ingest, self._arms, self._expiry, self.batches, opening, context
         )
         opened = pb.StreamOpened(
             epoch=self._reader.epoch, types_version=self._types_version, log_id=self._reader.log_id
@@ -77,6 +77,11 @@ class StreamService:
         finally:
             self._streams.discard(stream)
             stream.close()
+
+    def switch(self) -> None:
+        """Take over a new assignment of channels to policies on all streams."""
+        for stream in self._streams:
+            stream.switch()
 
     def announce_drain(self, grace_millis: int) -> None:
         """Tell all subscribers to go elsewhere."""
@@ -107,7 +112,7 @@ class _Stream:
         hub: Hub,
         reader: LogReader,
         ingest: Ingest,
-        policy: Policy,
+        arms: Arms,
         expiry: Expiry,
         batches: BatchTally,
         opening: pb.StreamOpen,
@@ -120,9 +125,9 @@ class _Stream:
             _credit(opening.credit),
             max_message_events=BULK_BATCH_EVENTS if bulk else _EXPRESS_MESSAGE_EVENTS,
             max_message_bytes=BULK_BATCH_BYTES if bulk else _EXPRESS_MESSAGE_BYTES,
-            policy=policy,
             expiry=expiry,
             tally=batches,
+            arms=arms,
         )
         self._expiry = expiry
         self._hub = hub
@@ -164,6 +169,11 @@ class _Stream:
         """Take new events; see `hub.Receiver`."""
         if self._downstream.offer(group, time.time_ns()):
             self._wake.set()
+
+    def switch(self) -> None:
+        """Take over a new assignment: see `Downstream.switch`."""
+        self._downstream.switch()
+        self._wake.set()
 
     def announce(self, response: pb.StreamEventsResponse) -> None:
         """Send something before any event that follows."""

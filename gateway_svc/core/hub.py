@@ -41,7 +41,14 @@ _SENT, _QUEUED = Verdict.SENT, Verdict.QUEUED
 class Hub:
     """All channels of one gateway process."""
 
-    def __init__(self, publisher: Publisher, count_sent: Callable[[Item], None]) -> None:
+    def __init__(
+        self,
+        publisher: Publisher,
+        count_sent: Callable[[Item], None],
+        on_break: Callable[[Item, int], None] = lambda item, tail: None,
+    ) -> None:
+        self._on_break = on_break
+        """Told of an item that does not follow where its lane stood."""
         self._publisher = publisher
         self._count_sent = count_sent
         self.channels: dict[str, Channel] = {}
@@ -144,6 +151,8 @@ class Hub:
         feed = channel.feeds[item.lane]
         if not feed.positioned:
             return None
+        if item.prev > feed.tail or item.first <= feed.tail:
+            self._on_break(item, feed.tail)
         accepted = feed.accept(item)
         if accepted is None or not feed.live:
             return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gateway_svc.core.arms import ArmMeter
 from gateway_svc.core.backlog import Entry, Totals
 from gateway_svc.core.items import EventItem, Item
 from gateway_svc.core.tracing import Tracing
@@ -93,6 +94,8 @@ class Meter:
         """None: no spans are exported."""
         self._error_bound = instruments.sketch(CLOCK_ERROR_BOUND, role="browser")
         instruments.before_reading(self._tally)
+        self.arms = ArmMeter(instruments)
+        """What the arms of a rollout show."""
         instruments.gauge(CONNECTION_BUFFERED, self._buffered)
 
     def dispatched(self, item: EventItem, written: Sequence[tuple[int, int]]) -> None:
@@ -107,6 +110,8 @@ class Meter:
             lane.delivered.value += item.count * number
         if batch.replayed:
             return
+        if written and batch.generation:
+            self.arms.delivered(item, written[-1][1])
         lane.batches += 1
         lane.sizes[item.count] = lane.sizes.get(item.count, 0) + 1
         for event in batch.events if written else ():

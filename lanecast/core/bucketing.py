@@ -1,7 +1,7 @@
 """Which channels a rollout moves.
 
-Owns the pure function from a channel to its bucket, and from the bucket to an arm. Publishers assign with it, metrics_svc
-reasons with it; both get the same answer without asking one another, and a channel keeps it over every restart.
+Owns the pure function from a channel to its bucket, and from the bucket to an arm. Publishers assign with it and
+metrics_svc reasons with it, without asking one another; a channel keeps its bucket over every restart.
 """
 
 from __future__ import annotations
@@ -51,8 +51,7 @@ def control_floor(exposure: int) -> int:
 def arm_of(number: int, exposure: int, *, pinned: bool = False) -> Arm:
     """Return the arm of a bucket while `exposure` hundredths of a percent are on the candidate.
 
-    Args:
-        pinned: the channel stays on the baseline. Somebody chose it, so it is no fair control either.
+    A pinned channel stays on the baseline. Somebody chose it, so it is no fair control either.
     """
     if pinned:
         return Arm.REST

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from lanecast.core.sketch import Sketch
 
@@ -34,6 +35,12 @@ CLOCK_ERROR_BOUND = "lanecast.clock.error_bound"
 CLOCK_COARSE = "lanecast.clock.coarse"
 CLOCK_SKEWED = "lanecast.clock.skewed"
 TELEMETRY_DROPPED = "lanecast.telemetry.dropped"
+ROLLOUT_LATENCY = "lanecast.rollout.latency"
+ROLLOUT_FAULTS = "lanecast.rollout.faults"
+ROLLOUT_CANDIDATE_TIME = "lanecast.rollout.candidate_time"
+ROLLOUT_STAGE = "lanecast.rollout.stage"
+ROLLOUT_TRANSITIONS = "lanecast.rollout.transitions"
+ROLLOUT_RULE_VALUE = "lanecast.rollout.rule_value"
 
 UNITS: dict[str, str] = {
     HOP_DURATION: "s",
@@ -58,6 +65,12 @@ UNITS: dict[str, str] = {
     CONNECTION_ACTIVE: "{connection}",
     CONNECTION_BUFFERED: "By",
     TELEMETRY_DROPPED: "{item}",
+    ROLLOUT_LATENCY: "s",
+    ROLLOUT_FAULTS: "{event}",
+    ROLLOUT_CANDIDATE_TIME: "s",
+    ROLLOUT_STAGE: "1",
+    ROLLOUT_TRANSITIONS: "1",
+    ROLLOUT_RULE_VALUE: "1",
 }
 """Unit of each metric, in UCUM as OpenTelemetry asks."""
 
@@ -166,6 +179,14 @@ class Instruments:
         if name in {HOP_DURATION, DELIVERY_DURATION}:
             self._skewed(key)
         return self._sketches.setdefault(key, Sketch())
+
+    def forget(self, name: str, **attributes: str) -> None:
+        """Drop the histograms and counters of a metric that have these attribute values, with what is not sent yet."""
+        gone = set(attributes.items())
+        stores: tuple[dict[Key, Any], ...] = (self._sketches, self._counters, self._returned)
+        for series in stores:
+            for key in [key for key in series if key.name == name and gone <= set(key.attributes)]:
+                del series[key]
 
     def counter(self, name: str, **attributes: str) -> Counter:
         """Return the counter of a series. Look it up once and keep it."""

@@ -50,6 +50,8 @@ _BATCH_EDGE_RECEIVE_TIME = _tag(6, _I64)
 _BATCH_EDGE_SEND_TIME = _tag(7, _I64)
 _BATCH_REPLAYED = _tag(8, _VARINT) + b"\x01"
 _BATCH_POLICY = _tag(9, _LEN)
+_BATCH_ARM = _tag(10, _VARINT)
+_BATCH_GENERATION = _tag(11, _VARINT)
 
 _STREAM_BATCH = _tag(4, _LEN)
 _FRAME_EVENTS = _tag(3, _LEN)
@@ -77,10 +79,14 @@ def event_store_time(unix_nano: int) -> bytes:
     return _EVENT_STORE_TIME + _FIXED64(unix_nano)
 
 
-def batch_head(channel: str, lane: int, epoch: str, policy: str = "") -> bytes:
+def batch_head(channel: str, lane: int, epoch: str, policy: str = "", arm: int = 0, generation: int = 0) -> bytes:
     """Return the bytes of an `EventBatch` that do not change from batch to batch: keep them per channel and lane."""
     head = text_field(_BATCH_CHANNEL, channel) + _BATCH_LANE + varint(lane) + text_field(_BATCH_EPOCH, epoch)
-    return head + text_field(_BATCH_POLICY, policy) if policy else head
+    if policy:
+        head += text_field(_BATCH_POLICY, policy)
+    if arm:
+        head += _BATCH_ARM + varint(arm)
+    return head + _BATCH_GENERATION + varint(generation) if generation else head
 
 
 def batch(head: bytes, events: list[bytes], flush_time_unix_nano: int) -> bytes:

@@ -53,6 +53,12 @@ METRICS: dict[str, Metric] = {
     names.CLOCK_ERROR_BOUND: Metric(Kind.HISTOGRAM, "How wrong a comparison of two clocks may be."),
     names.CLOCK_COARSE: Metric(Kind.COUNTER, "Samples left out because their bound exceeds half the lane's limit."),
     names.CLOCK_SKEWED: Metric(Kind.COUNTER, "Durations that came out negative: two clocks disagree."),
+    names.ROLLOUT_LATENCY: Metric(Kind.HISTOGRAM, "Delivery of events of a rollout's arms; kept by the rollout alone."),
+    names.ROLLOUT_FAULTS: Metric(Kind.COUNTER, "Events of an arm lost, doubled or out of order; kept by the rollout."),
+    names.ROLLOUT_CANDIDATE_TIME: Metric(Kind.GAUGE, "When the last candidate event was delivered, in Unix time."),
+    names.ROLLOUT_STAGE: Metric(Kind.GAUGE, "Share of channels on the candidate, 0 to 1."),
+    names.ROLLOUT_TRANSITIONS: Metric(Kind.COUNTER, "Changes of state of rollouts."),
+    names.ROLLOUT_RULE_VALUE: Metric(Kind.GAUGE, "What a rule of the running rollout found."),
     names.TELEMETRY_DROPPED: Metric(Kind.COUNTER, "Telemetry items that were not kept."),
 }
 """All metrics that are kept."""

@@ -7,6 +7,9 @@ what `behind()` names and feeds it back. Pure.
 A subscription of a lane is LIVE (new events are queued) or behind (new events are ignored: they are in the log, and its
 cursor says where to read on). So a slow reader costs no memory beyond the bounds, and no event is skipped: whatever
 overflows a queue is read again later.
+
+There is one queue per channel and lane whatever the policy. The policy only says when the queue may leave: the channels
+of a lane that have the same one share a `_Flow`. A channel that changes its policy leaves at once.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from lanecast.core import wire
 from lanecast.core.limits import BULK_BATCH_BYTES, BULK_BATCH_EVENTS
 from lanecast.core.policy import DEFAULT, LanePolicy, Policy
 from lanecast.core.priority import LANES, Priority
+from publisher_svc.core.arms import Arms
 from publisher_svc.core.expiry import Expiry, Missing, Timed, expire, marked, notice, sift
 from publisher_svc.core.tally import COMPANY, FULL, IDLE, WINDOW, BatchTally
 
@@ -86,32 +90,13 @@ def groups_left(
         cursor = run.events[-1][0]
 
 
-@dataclass(slots=True)
-class _Subscription:
-    """One lane of one channel."""
+@dataclass(slots=True, eq=False)
+class _Flow:
+    """The channels of a lane that leave by the same policy."""
 
-    cursor: int
-    """Everything up to here has been queued, sent or skipped."""
-    live: bool
-    recovering: bool = False
-    """True until a subscription that began behind the head has caught up for the first time."""
-    queued: list[Group] = field(default_factory=list)
-    before_queue: int = 0
-    """The cursor from before the first queued group: where to read on if the queue is dropped."""
-    since_ns: int = 0
-    """When the first queued group came."""
-    timed: bool = False
-    """True where queued events may expire."""
-
-
-@dataclass(slots=True)
-class _Lane:
     policy: LanePolicy
-    credit: int
-    subscriptions: dict[str, _Subscription] = field(default_factory=dict)
     ready: dict[str, _Subscription] = field(default_factory=dict)
     """Channels with queued events, in order of their first."""
-    behind: dict[str, _Subscription] = field(default_factory=dict)
     events: int = 0
     bytes: int = 0
     linger_ns: int = field(init=False)
@@ -130,6 +115,52 @@ class _Lane:
         self.counted_ns = now_ns
 
 
+@dataclass(slots=True)
+class _Subscription:
+    """One lane of one channel."""
+
+    cursor: int
+    """Everything up to here has been queued, sent or skipped."""
+    live: bool
+    flow: _Flow
+    """Where it is ready while events are queued."""
+    recovering: bool = False
+    """True until a subscription that began behind the head has caught up for the first time."""
+    queued: list[Group] = field(default_factory=list)
+    before_queue: int = 0
+    """The cursor from before the first queued group: where to read on if the queue is dropped."""
+    since_ns: int = 0
+    """When the first queued group came."""
+    timed: bool = False
+    """True where queued events may expire."""
+    generation: int = 0
+    """Of the assignment that `flow` comes from."""
+
+
+_AT_ONCE = LanePolicy(0.0, 1, 1, 1.0)
+"""For channels that have just changed their policy."""
+
+
+@dataclass(slots=True)
+class _Lane:
+    credit: int
+    arms: list[_Flow]
+    """One per policy of the assignment: baseline and, once there is one, candidate."""
+    subscriptions: dict[str, _Subscription] = field(default_factory=dict)
+    behind: dict[str, _Subscription] = field(default_factory=dict)
+    at_once: _Flow = field(default_factory=lambda: _Flow(_AT_ONCE))
+
+    @property
+    def events(self) -> int:
+        """Events that wait."""
+        return sum(flow.events for flow in self.arms) + self.at_once.events
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that wait."""
+        return sum(flow.bytes for flow in self.arms) + self.at_once.bytes
+
+
 class Downstream:
     """The state of one subscribing stream."""
 
@@ -144,11 +175,19 @@ class Downstream:
         policy: Policy = DEFAULT,
         expiry: Expiry | None = None,
         tally: BatchTally | None = None,
+        arms: Arms | None = None,
     ) -> None:
         wanted = frozenset(lanes) or frozenset(LANES)
+        self._arms = arms or Arms(policy)
         self._lanes = {
-            lane: _Lane(policy.lanes[lane], credit.get(lane, DEFAULT_CREDIT_BYTES)) for lane in LANES if lane in wanted
+            lane: _Lane(
+                credit.get(lane, DEFAULT_CREDIT_BYTES), [_Flow(each.lanes[lane]) for each in self._arms.policies]
+            )
+            for lane in LANES
+            if lane in wanted
         }
+        self._turn = 0
+        """Which arm goes first in a message."""
         self._max_message_events = max_message_events
         self._max_message_bytes = max_message_bytes
         self._max_queue_bytes = max_queue_bytes
@@ -174,16 +213,19 @@ class Downstream:
     def queued(self, lane: Priority) -> tuple[int, int]:
         """Return how many events wait in a lane, and since when the first batch does (0: none waits)."""
         state = self._lanes.get(lane)
-        if state is None or not state.ready:
+        if state is None:
             return 0, 0
-        return state.events, next(iter(state.ready.values())).since_ns
+        firsts = [next(iter(flow.ready.values())).since_ns for flow in (*state.arms, state.at_once) if flow.ready]
+        return state.events, min(firsts, default=0)
 
     def add(self, channel: str, lane: Priority, cursor: int, *, live: bool) -> None:
         """Subscribe a lane of a channel after `cursor`; one that is there keeps its place."""
         state = self._lanes[lane]
         if channel in state.subscriptions:
             return
-        subscription = state.subscriptions[channel] = _Subscription(cursor, live, recovering=not live)
+        flow = state.arms[self._arms.index(channel)]
+        subscription = _Subscription(cursor, live, flow, recovering=not live, generation=self._arms.generation)
+        state.subscriptions[channel] = subscription
         if not live:
             state.behind[channel] = subscription
 
@@ -199,8 +241,23 @@ class Downstream:
             if subscription is None:
                 continue
             state.behind.pop(channel, None)
-            if state.ready.pop(channel, None) is not None:
-                _drop_queue(state, subscription)
+            if subscription.flow.ready.pop(channel, None) is not None:
+                _drop_queue(subscription)
+
+    def switch(self) -> None:
+        """Take over a new assignment: what waits in channels whose policy changes leaves at once."""
+        for lane, state in self._lanes.items():
+            changed = [policy.lanes[lane] for policy in self._arms.policies]
+            known = state.arms
+            state.arms = [
+                known[number] if number < len(known) and known[number].policy == settings else _Flow(settings)
+                for number, settings in enumerate(changed)
+            ]
+            for flow in known:
+                for channel, subscription in list(flow.ready.items()):
+                    subscription.generation = self._arms.generation
+                    if state.arms[self._arms.index(channel)] is not flow:
+                        _leave_at_once(state, channel, subscription)
 
     def grant(self, lane: Priority, size: int) -> None:
         """Allow more bytes in one lane."""
@@ -213,7 +270,8 @@ class Downstream:
         subscription = state.subscriptions.get(group.channel) if state is not None else None
         if state is None or subscription is None or not subscription.live or group.last_offset <= subscription.cursor:
             return False
-        if state.bytes + group.size > self._max_queue_bytes or state.events >= MAX_QUEUE_EVENTS:
+        flow = subscription.flow
+        if flow.bytes + group.size > self._max_queue_bytes or flow.events >= MAX_QUEUE_EVENTS:
             self._fall_behind(state, group.channel, subscription)
             return True
         self._enqueue(state, subscription, group, now_ns)
@@ -280,69 +338,89 @@ class Downstream:
         """Return the next `StreamEventsResponse`, or None where nothing may be sent. Strict priority between lanes."""
         parts, self._notices = self._notices, []
         room = _Room(self._max_message_events, self._max_message_bytes)
-        for state in self._lanes.values():
-            state.refill(now_ns)
-        # What is due takes along what is not: the message is paid for.
-        due = [_due(state, now_ns) for state in self._lanes.values()]
-        leaving = any(due)
-        for (lane, state), reason in zip(self._lanes.items(), due, strict=True) if leaving else ():
-            if state.policy.fixed_window and not reason:
+        lanes = self._lanes
+        for lane, state in lanes.items():
+            if state.at_once.ready:
+                self._fill(lane, state, state.at_once, COMPANY, parts, room, now_ns)
+        arms = self._arms.order(self._turn)
+        left = False
+        for number in arms:
+            # What is due takes along what is not: the message is paid for. But only of its own arm: else the one with
+            # shorter windows would hide what the other's windows do.
+            reasons = [_refilled(state.arms[number], state.credit, now_ns) for state in lanes.values()]
+            if not any(reasons):
                 continue
-            while state.ready and state.credit > 0 and room.events > 0 and room.size > 0:
-                if self._timed:
-                    self._expire(state, room)
-                before = state.events
-                parts.append(_take_batch(state, room, now_ns))
-                if before > state.events:
-                    self._tally.count(lane, reason or COMPANY, before - state.events)
-        if not parts:
-            return None
-        if leaving:
-            for state in self._lanes.values():
-                state.allowance = max(0.0, state.allowance - 1)
-        return b"".join(parts)
+            left = True
+            for (lane, state), reason in zip(lanes.items(), reasons, strict=True):
+                flow = state.arms[number]
+                if reason or not flow.policy.fixed_window:
+                    self._fill(lane, state, flow, reason or COMPANY, parts, room, now_ns)
+                flow.allowance = max(0.0, flow.allowance - 1)
+        if left and len(arms) > 1:
+            self._turn += 1
+        return b"".join(parts) if parts else None
 
     def next_due_ns(self) -> int | None:
         """Return when a queued batch that waits for its time may be taken, or None where none waits."""
         times: list[int] = []
         for state in self._lanes.values():
-            if state.ready and state.credit > 0:
-                if state.policy.fixed_window:
-                    times.append(next(iter(state.ready.values())).since_ns + state.linger_ns)
+            if state.credit <= 0:
+                continue
+            for flow in state.arms:
+                if not flow.ready:
+                    continue
+                if flow.policy.fixed_window:
+                    times.append(next(iter(flow.ready.values())).since_ns + flow.linger_ns)
                 else:
-                    times.append(state.counted_ns + ceil((1 - state.allowance) * state.linger_ns))
+                    times.append(flow.counted_ns + ceil((1 - flow.allowance) * flow.linger_ns))
         return min(times, default=None)
+
+    def _fill(
+        self, lane: Priority, state: _Lane, flow: _Flow, reason: str, parts: list[bytes], room: _Room, now_ns: int
+    ) -> None:
+        while flow.ready and state.credit > 0 and room.events > 0 and room.size > 0:
+            if self._timed:
+                self._expire(flow, room)
+            before = flow.events
+            parts.append(_take_batch(state, flow, room, now_ns))
+            if before > flow.events:
+                self._tally.count(lane, reason, before - flow.events)
 
     def _enqueue(self, state: _Lane, subscription: _Subscription, group: Group, now_ns: int) -> None:
         if not subscription.queued:
             subscription.since_ns = now_ns
             subscription.before_queue = subscription.cursor
             subscription.timed = False
-            state.ready[group.channel] = subscription
+            if subscription.generation != self._arms.generation or subscription.flow is state.at_once:
+                subscription.generation = self._arms.generation
+                subscription.flow = state.arms[self._arms.index(group.channel)]
+            subscription.flow.ready[group.channel] = subscription
         if group.timed or group.missing:
             self._timed = subscription.timed = True
         subscription.queued.append(group)
         subscription.cursor = group.last_offset
-        state.events += len(group.events)
-        state.bytes += group.size
+        flow = subscription.flow
+        flow.events += len(group.events)
+        flow.bytes += group.size
 
-    def _expire(self, state: _Lane, room: _Room) -> None:
+    def _expire(self, flow: _Flow, room: _Room) -> None:
         """Take out what has expired of what is taken next."""
-        subscription = next(iter(state.ready.values()))
+        channel, subscription = next(iter(flow.ready.items()))
         if not subscription.timed or self._expiry is None:
             return
         queued = subscription.queued
         lane = queued[0].lane
         events, size = expire(queued, subscription.before_queue, self._expiry.monotonic_ns(), room.events)
-        state.events -= events
-        state.bytes -= size
+        flow.events -= events
+        flow.bytes -= size
         if events:
             self._expiry.on_dropped(lane, events)
+            self._arms.dropped(channel, lane, events)
 
     def _fall_behind(self, state: _Lane, channel: str, subscription: _Subscription) -> None:
         self.overflows += 1
-        if state.ready.pop(channel, None) is not None:
-            _drop_queue(state, subscription)
+        if subscription.flow.ready.pop(channel, None) is not None:
+            _drop_queue(subscription)
             subscription.cursor = subscription.before_queue
         subscription.live = False
         state.behind[channel] = subscription
@@ -356,37 +434,56 @@ class _Room:
     size: int
 
 
-def _due(state: _Lane, now_ns: int) -> str:
-    """Say what lets a batch of the lane go now: it is full, or the lane's allowance of messages is not used up.
+def _refilled(flow: _Flow, credit: int, now_ns: int) -> str:
+    flow.refill(now_ns)
+    return _due(flow, credit, now_ns)
+
+
+def _due(flow: _Flow, credit: int, now_ns: int) -> str:
+    """Say what lets a batch of the flow go now: it is full, or its allowance of messages is not used up.
 
     The stream asks only while no write is in flight. So rare events go at once, and frequent ones share messages, which
     cost a hundred times what an event in them costs; none waits longer than its lane's linger. A fixed window, as the
     replaced system had, waits for its linger even where the way is idle. Empty: nothing may go.
     """
-    if not state.ready or state.credit <= 0:
+    if not flow.ready or credit <= 0:
         return ""
-    policy = state.policy
-    if state.events >= policy.max_batch_events or state.bytes >= policy.max_batch_bytes:
+    policy = flow.policy
+    if flow.events >= policy.max_batch_events or flow.bytes >= policy.max_batch_bytes:
         return FULL
     if policy.fixed_window:
-        return WINDOW if now_ns - next(iter(state.ready.values())).since_ns >= state.linger_ns else ""
-    return IDLE if state.allowance >= 1 or not state.linger_ns else ""
+        return WINDOW if now_ns - next(iter(flow.ready.values())).since_ns >= flow.linger_ns else ""
+    return IDLE if flow.allowance >= 1 or not flow.linger_ns else ""
 
 
-def _drop_queue(state: _Lane, subscription: _Subscription) -> None:
+def _leave_at_once(state: _Lane, channel: str, subscription: _Subscription) -> None:
+    """Move what a channel has queued to where it leaves with the next message, in its order."""
+    flow, goal = subscription.flow, state.at_once
+    del flow.ready[channel]
     for group in subscription.queued:
-        state.events -= len(group.events)
-        state.bytes -= group.size
+        flow.events -= len(group.events)
+        flow.bytes -= group.size
+        goal.events += len(group.events)
+        goal.bytes += group.size
+    subscription.flow = goal
+    goal.ready[channel] = subscription
+
+
+def _drop_queue(subscription: _Subscription) -> None:
+    flow = subscription.flow
+    for group in subscription.queued:
+        flow.events -= len(group.events)
+        flow.bytes -= group.size
     subscription.queued.clear()
 
 
-def _take_batch(state: _Lane, room: _Room, now_ns: int) -> bytes:
+def _take_batch(state: _Lane, flow: _Flow, room: _Room, now_ns: int) -> bytes:
     """Take one batch of the channel that waits longest; a message has at most one of each channel and lane."""
-    channel, subscription = next(iter(state.ready.items()))
+    channel, subscription = next(iter(flow.ready.items()))
     queued = subscription.queued
     first = queued[0]
     if len(queued) == 1 and len(first.events) == 1 and not (first.replayed or first.missing):
-        return _take_lone(state, subscription, room, now_ns)
+        return _take_lone(state, flow, subscription, room, now_ns)
     events: list[bytes] = []
     size = taken = 0
     for group in queued:
@@ -396,13 +493,13 @@ def _take_batch(state: _Lane, room: _Room, now_ns: int) -> bytes:
         size += group.size
         taken += 1
     subscription.before_queue = queued[taken - 1].last_offset
-    del queued[:taken], state.ready[channel]
-    state.events -= len(events)
-    state.bytes -= size
+    del queued[:taken], flow.ready[channel]
+    flow.events -= len(events)
+    flow.bytes -= size
     room.events -= len(events)
     room.size -= size + _BATCH_OVERHEAD
     if queued:  # its next batch waits for its turn, in the next message
-        state.ready[channel] = subscription
+        flow.ready[channel] = subscription
         room.events = 0
     if first.missing and not events:
         return notice(first)
@@ -411,13 +508,13 @@ def _take_batch(state: _Lane, room: _Room, now_ns: int) -> bytes:
     return notice(first) + wire.stream_batch(data) if first.missing else wire.stream_batch(data)
 
 
-def _take_lone(state: _Lane, subscription: _Subscription, room: _Room, now_ns: int) -> bytes:
+def _take_lone(state: _Lane, flow: _Flow, subscription: _Subscription, room: _Room, now_ns: int) -> bytes:
     """Take a single event: in most channels no other has come since the last message. Does what `_take_batch` does."""
     group = subscription.queued.pop()
     subscription.before_queue = group.last_offset
-    del state.ready[group.channel]
-    state.events -= 1
-    state.bytes -= group.size
+    del flow.ready[group.channel]
+    flow.events -= 1
+    flow.bytes -= group.size
     room.events -= 1
     room.size -= group.size + _BATCH_OVERHEAD
     data, size = wire.lone_batch(group.head, group.events[0])
