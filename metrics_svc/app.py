@@ -16,7 +16,7 @@ from lanecast.core.priority import Priority
 from lanecast.runtime import tokens
 from lanecast.runtime.grpc_server import GrpcServer
 from lanecast.runtime.telemetry import Telemetry as Export
-from lanecast.v1 import admin_pb2, metrics_pb2, rollout_pb2
+from lanecast.v1 import admin_pb2, metrics_pb2
 from metrics_svc import otlp_receiver, session, static_files
 from metrics_svc.alert_api import AlertsApi
 from metrics_svc.config import MetricsConfig
@@ -30,6 +30,10 @@ from metrics_svc.grpc_service import MetricsServicer, UnimplementedServicer
 from metrics_svc.http import HttpServer
 from metrics_svc.http_api import Handler, MetricsApi
 from metrics_svc.keeper import Keeper
+from metrics_svc.rollout import wiring
+from metrics_svc.rollout.http import RolloutApi
+from metrics_svc.rollout.store import RolloutStore
+from metrics_svc.rollout.wiring import Rollouts
 from metrics_svc.self_report import SelfReport
 from metrics_svc.streams import Streams
 from metrics_svc.watch import Watch
@@ -57,6 +61,7 @@ class MetricsService:
         self.instruments = Instruments()
         self._self_report = SelfReport(self.instruments, self.telemetry, config.instance, clock_ns)
         self._export = Export(self.instruments, "metrics", config.instance)
+        self._rollouts: Rollouts | None = None
         self._grpc: GrpcServer | None = None
         self._http: HttpServer | None = None
 
@@ -67,8 +72,13 @@ class MetricsService:
             StartError: a port is in use, or the development key cannot be read or made.
         """
         config = self._config
-        self._http = await self._build_http()
-        self._grpc = self._build_grpc()
+        store = await asyncio.to_thread(RolloutStore, config.data_dir)
+        self._rollouts = rollouts = Rollouts(
+            store, self.telemetry, self._grpc_streams, self._clock_ns, config.instance, config.rollout_webhook
+        )
+        self._http = await self._build_http(rollouts)
+        self._grpc = self._build_grpc(rollouts)
+        await rollouts.start()
         http_port = await self._http.start(config.host, config.http_port)
         try:
             await self.watch.start()  # the history is there before the first report is taken
@@ -97,6 +107,8 @@ class MetricsService:
         self._grpc_streams.drain()
         await self._grpc.stop(self._config.drain_seconds)
         await self._http.close()
+        if self._rollouts is not None:
+            await self._rollouts.close()
         await self._self_report.close()
         await self._export.close()
         await self.watch.close()
@@ -119,20 +131,23 @@ class MetricsService:
         rules = Rules(self.telemetry, objectives, scale=config.alert_time_scale, blame=blame)
         return Watch(self.telemetry, rules, keeper, webhook, instance=config.instance, clock_ns=clock_ns)
 
-    def _build_grpc(self) -> GrpcServer:
+    def _build_grpc(self, rollouts: Rollouts) -> GrpcServer:
         server = GrpcServer()
-        server.add(otlp_receiver.SERVICE, otlp_receiver.OtlpReceiver(self.telemetry, self._clock_ns))
+        receiver = otlp_receiver.OtlpReceiver(self.telemetry, self._clock_ns, rollouts.controller.take)
+        server.add(otlp_receiver.SERVICE, receiver)
+        server.add(wiring.SERVICE, rollouts.servicer)
         servicer = MetricsServicer(self._queries, self._grpc_streams, self._clock_ns, self.watch)
         server.add(metrics_pb2.DESCRIPTOR.services_by_name["MetricsService"], servicer)
-        for file, name in ((rollout_pb2.DESCRIPTOR, "RolloutService"), (admin_pb2.DESCRIPTOR, "AdminService")):
-            service = file.services_by_name[name]
-            server.add(service, UnimplementedServicer(service))
+        service = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
+        server.add(service, UnimplementedServicer(service))
         return server
 
-    async def _build_http(self) -> HttpServer:
+    async def _build_http(self, rollouts: Rollouts) -> HttpServer:
+        api = MetricsApi(self._queries, self._http_streams, self._clock_ns, self.watch)
+        alerts = AlertsApi(self.watch, self._config.session_networks)
+        rollout_api = RolloutApi(rollouts.servicer, self._config.session_networks)
         return HttpServer(
-            MetricsApi(self._queries, self._http_streams, self._clock_ns, self.watch),
-            AlertsApi(self.watch, self._config.session_networks),
+            [*api.routes(), *alerts.routes(), *rollout_api.routes()],
             self.telemetry,
             await self._session(),
             static_files.security_headers(self._config.gateway_urls),

@@ -43,6 +43,7 @@ class MetricsConfig:
         (), "Networks besides loopback that may ask for such a token, for containers whose port is published locally."
     )
     max_streams: int = option(64, "Most streams of metrics that are open at once, over gRPC and over HTTP each.")
+    rollout_webhook: str = option("", "Web address that is told of each change of a rollout, as JSON; empty for none.")
     niceness: int = option(
         10, "How much more processor time others may claim, 0 to 19: delivery goes before telemetry."
     )

@@ -6,20 +6,20 @@ Owns the routes, the headers on all of them, the port and its release. Built by 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
 from lanecast.errors import StartError
-from metrics_svc.alert_api import AlertsApi
 from metrics_svc.core.prometheus import CONTENT_TYPE, render
 from metrics_svc.core.telemetry import Telemetry
-from metrics_svc.http_api import Handler, MetricsApi, error_response, errors
+from metrics_svc.http_api import Handler, error_response, errors
 from metrics_svc.session import PATH as SESSION_PATH
 
 log = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 2.0
+_MAX_BODY_BYTES = 64 * 1024
 
 
 class HttpServer:
@@ -27,8 +27,7 @@ class HttpServer:
 
     def __init__(
         self,
-        api: MetricsApi,
-        alerts: AlertsApi,
+        routes: Sequence[web.RouteDef],
         telemetry: Telemetry,
         session: Handler,
         headers: dict[str, str],
@@ -39,10 +38,9 @@ class HttpServer:
         self._headers = headers
         self._clock_ns = clock_ns
         self._ready = False
-        self._app = web.Application(middlewares=[_guard, errors], client_max_size=4096)
+        self._app = web.Application(middlewares=[_guard, errors], client_max_size=_MAX_BODY_BYTES)
         self._app.on_response_prepare.append(self._add_headers)
-        self._app.add_routes(api.routes())
-        self._app.add_routes(alerts.routes())
+        self._app.add_routes(routes)
         self._app.add_routes(
             [
                 web.get("/healthz", self._healthz),

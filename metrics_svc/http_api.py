@@ -28,7 +28,7 @@ HEARTBEAT_SECONDS = 15.0
 WRITE_SECONDS = 10.0
 """A reader that takes nothing for this long is cut off."""
 
-_HTTP_STATUS = {3: 400, 5: 404, 7: 403, 8: 429, 9: 409, 14: 503}
+_HTTP_STATUS = {3: 400, 5: 404, 6: 409, 7: 403, 8: 429, 9: 409, 10: 409, 14: 503}
 _COMMON = ("window", "lanes", "types", "arm")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -45,7 +45,7 @@ class Hub:
         self,
         publisher: Publisher,
         count_sent: Callable[[Item], None],
-        on_break: Callable[[Item, int], None] = lambda item, tail: None,
+        on_break: Callable[[Item, int], None] | None = None,
     ) -> None:
         self._on_break = on_break
         """Told of an item that does not follow where its lane stood."""
@@ -151,7 +151,7 @@ class Hub:
         feed = channel.feeds[item.lane]
         if not feed.positioned:
             return None
-        if item.prev > feed.tail or item.first <= feed.tail:
+        if (item.prev > feed.tail or item.first <= feed.tail) and self._on_break is not None:
             self._on_break(item, feed.tail)
         accepted = feed.accept(item)
         if accepted is None or not feed.live:

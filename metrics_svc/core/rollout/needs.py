@@ -115,3 +115,8 @@ def explain(plan: Plan, traffic: Mapping[Priority, Traffic]) -> list[str]:
         f" which makes {needed} active channels in one lane; the most there are is {most}"
     )
     return [text]
+
+
+def least_samples(plan: Plan) -> int:
+    """Return how many samples an arm needs in the lane that needs the fewest."""
+    return min(samples_needed(plan, lane) for lane in LANES)

@@ -1,0 +1,1 @@
+"""Rollouts of delivery policies: the shells around `metrics_svc.core.rollout`."""
