@@ -1,8 +1,8 @@
 """A rollout on a real system: `python -m bench.rollout`.
 
 Owns the processes (publisher, gateway, metrics), traffic on many channels, one WebSocket client that checks every
-event, and the plan. It shows what a rollout does to delivery: nothing may be lost, doubled or out of order in any stage, and
-no channel may be on the candidate that the history did not put there.
+event, and the plan. It shows what a rollout does to delivery: nothing may be lost, doubled or out of order in any
+stage, and no channel may be on the candidate that the history did not put there.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ class Checker:
                 elif kind == "events":
                     self._check(frame_in.events)
                 elif kind == "ping":
-                    pong = Pong(ping_time_unix_nano=frame_in.ping.time_unix_nano)
+                    pong = Pong(sequence=frame_in.ping.sequence)
                     await socket_.send(ClientFrame(pong=pong).SerializeToString())
                 elif kind in {"gap", "error"}:
                     self.problems.append(str(frame_in)[:200])

@@ -17,7 +17,7 @@ import click
 from lanecast.core import exit_codes
 from lanecast.errors import ConfigError, LanecastError, StartError, TokenError, UnavailableError
 
-COMMANDS = ("up", "restart", "demo", "publish", "tail", "token", "types", "health", "alerts", "bench")
+COMMANDS = ("up", "restart", "demo", "publish", "tail", "token", "types", "health", "alerts", "rollout", "bench")
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
