@@ -119,7 +119,8 @@ _CHANGES = {VERB: _verb, MOVED: _moved, LOOK: _look, NOTED: _noted}
 
 def plan_data(plan: Plan) -> dict[str, Any]:
     """Return a plan as plain data."""
-    return dataclasses.asdict(plan)
+    data = dataclasses.asdict(plan)
+    return {**data, "stages": list(data["stages"]), "pinned": list(plan.pinned)}
 
 
 def plan_of(data: dict[str, Any]) -> Plan:
