@@ -21,6 +21,7 @@ from lanecast.core.policy import DEFAULT
 from lanecast.core.priority import LANES, Priority
 from lanecast.v1.event_pb2 import Event
 from publisher_svc.core.admission import LoadLimit, ProducerOrder
+from publisher_svc.core.arms import Arms
 from publisher_svc.core.downstream import Group
 from publisher_svc.core.registry import TypeRegistry
 from publisher_svc.core.tail import Tail
@@ -47,7 +48,7 @@ class _Bench:
         self.channels = [f"agent:{number}" for number in range(_CHANNELS)]
         for channel in self.channels:
             hub.join(channel, self.subscriber)
-        self.ingest = Ingest(log, registry, hub, Tail(), Instruments(), LoadLimit(), DEFAULT, _fail)
+        self.ingest = Ingest(log, registry, hub, Tail(), Instruments(), LoadLimit(), Arms(DEFAULT), _fail)
         self.order = ProducerOrder()
         self.number = self.answered = 0
         self.room = asyncio.Event()

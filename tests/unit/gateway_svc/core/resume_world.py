@@ -29,6 +29,7 @@ from lanecast.internal.v1.stream_pb2 import StreamEventsResponseView
 from lanecast.v1 import publisher_pb2 as pb
 from lanecast.v1.event_pb2 import Event, EventBatch, LanePosition
 from lanecast.v1.gateway_pb2 import ClientFrame, Hello, ServerFrame, Subscribe
+from publisher_svc.core.arms import Arms
 from publisher_svc.core.downstream import groups_of
 from publisher_svc.core.expiry import Expiry
 from publisher_svc.core.registry import TypeRegistry
@@ -149,7 +150,7 @@ class PublisherProcess:
     def stream(self) -> _Stream:
         opening = pb.StreamOpen()
         heads, tally = _Heads(self.log), BatchTally()
-        return _Stream(self.hub, self.reader, heads, DEFAULT, self.expiry, tally, opening, None)  # type: ignore[arg-type]
+        return _Stream(self.hub, self.reader, heads, Arms(DEFAULT), self.expiry, tally, opening, None)  # type: ignore[arg-type]
 
     def publish(self, key: ChannelLane, event: Event) -> int:
         offset, previous, data = self.log.append(key, event)
