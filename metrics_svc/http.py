@@ -19,7 +19,7 @@ from metrics_svc.session import PATH as SESSION_PATH
 log = logging.getLogger(__name__)
 
 _CLOSE_SECONDS = 2.0
-_MAX_BODY_BYTES = 64 * 1024
+_MAX_BODY_BYTES = 4096
 
 
 class HttpServer:
