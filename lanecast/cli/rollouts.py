@@ -31,7 +31,7 @@ _OVER = {pb.ROLLOUT_STATE_COMPLETED, pb.ROLLOUT_STATE_ROLLED_BACK, pb.ROLLOUT_ST
 @asynccontextmanager
 async def _service(target: str) -> AsyncIterator[Any]:
     """Give a stub whose failures become errors of ours."""
-    async with open_channel(Targets(target).next()) as channel:
+    async with open_channel(Targets(target).names[0]) as channel:
         try:
             yield RolloutServiceStub(channel)
         except grpc.aio.AioRpcError as error:

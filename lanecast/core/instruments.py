@@ -183,7 +183,9 @@ class Instruments:
     def forget(self, name: str, **attributes: str) -> None:
         """Drop the histograms and counters of a metric that have these attribute values, with what is not sent yet."""
         gone = set(attributes.items())
-        stores: tuple[dict[Key, Any], ...] = (self._sketches, self._counters, self._returned)
+        stores: list[dict[Key, Any]] = [self._sketches, self._counters]
+        for reader in self._readers:
+            stores += (reader.sketches, reader.counters)
         for series in stores:
             for key in [key for key in series if key.name == name and gone <= set(key.attributes)]:
                 del series[key]
