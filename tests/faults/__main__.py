@@ -20,7 +20,7 @@ import uvloop
 
 from bench.machine import facts, raise_open_files_limit
 from faults import report
-from faults.run import BROKEN, Outcome, run
+from faults.run import BROKEN, Outcome, Size, run
 from faults.scenarios import ALL
 
 _RESULTS = Path(__file__).resolve().parents[2] / "bench" / "results"
@@ -59,7 +59,7 @@ def _run_one(name: str, seed: int, options: argparse.Namespace) -> Outcome:
 
     print(f"{name}: seed {seed}", flush=True)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        outcome = runner.run(run(ALL[name], seed, tell, kills=options.kills, keep=options.keep))
+        outcome = runner.run(run(ALL[name], seed, tell, size=Size(options.kills, options.sessions), keep=options.keep))
     if options.json:
         print(json.dumps(asdict(outcome)), flush=True)
     return outcome
@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, help="replays a run that printed it; default: a random one")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="scenarios, with commas")
     parser.add_argument("--kills", type=int, default=200, help="kills in the scenarios that repeat them; default 200")
+    parser.add_argument("--sessions", type=int, default=1_000, help="sessions that resume at once; default 1000")
     parser.add_argument("--list", action="store_true", help="list the scenarios")
     parser.add_argument("--keep", action="store_true", help="keep the services' data and output")
     parser.add_argument("--json", action="store_true", help="print each outcome as JSON")

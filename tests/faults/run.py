@@ -18,7 +18,6 @@ from typing import Any
 from faults.checker import Breach, check
 from faults.processes import ProcessError
 from faults.stack import Plan, Stack, StackError
-from lanecast.core.priority import Priority
 
 HELD, BROKEN, NOT_BUILT, NOT_HERE = "held", "broken", "not built", "not possible here"
 _MOST_PROBLEMS = 12
@@ -45,6 +44,15 @@ class Scenario:
     """Says what of Lanecast is not there yet."""
 
 
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is done, where that is a choice."""
+
+    kills: int = 200
+    sessions: int = 1_000
+    """Sessions that resume at once."""
+
+
 @dataclass(slots=True)
 class Outcome:
     """What came of a scenario."""
@@ -68,13 +76,14 @@ class Outcome:
 class Run:
     """What a scenario works with while it runs."""
 
-    def __init__(self, scenario: Scenario, stack: Stack, outcome: Outcome, tell: Callable[[str], None], kills: int):
+    def __init__(self, scenario: Scenario, stack: Stack, outcome: Outcome, tell: Callable[[str], None], size: Size):
         self.scenario = scenario
         self.stack = stack
         self.outcome = outcome
         self.random = stack.random
         self.tell = tell
-        self.kills = kills
+        self.kills = size.kills
+        self.sessions = size.sessions
         self.excused_breaches: set[Breach] = set()
 
     def require(self, holds: bool, sentence: str) -> None:
@@ -109,7 +118,7 @@ class Run:
 
 
 async def run(
-    scenario: Scenario, seed: int, tell: Callable[[str], None] = lambda _: None, *, kills: int = 5, keep: bool = False
+    scenario: Scenario, seed: int, tell: Callable[[str], None] = lambda _: None, *, size: Size | None = None, keep: bool = False
 ) -> Outcome:
     """Run a scenario; everything it started is gone afterwards.
 
@@ -117,7 +126,7 @@ async def run(
         scenario: What to do.
         seed: Where all chance comes from.
         tell: Called with what is going on.
-        kills: How often scenarios that repeat their fault do so.
+        size: How much is done, where that is a choice.
         keep: Leave the services' data and output behind.
     """
     outcome = Outcome(scenario.name, scenario.row, scenario.must, seed)
@@ -129,7 +138,7 @@ async def run(
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="lanecast-faults-"))
     try:
-        await _run_in(folder, scenario, outcome, tell, kills)
+        await _run_in(folder, scenario, outcome, tell, size or Size())
     finally:
         outcome.seconds = time.monotonic() - began
         if keep:
@@ -142,10 +151,10 @@ async def run(
 
 
 async def _run_in(
-    folder: Path, scenario: Scenario, outcome: Outcome, tell: Callable[[str], None], kills: int
+    folder: Path, scenario: Scenario, outcome: Outcome, tell: Callable[[str], None], size: Size
 ) -> None:
     stack = Stack(scenario.plan, folder, Random(outcome.seed))  # noqa: S311
-    current = Run(scenario, stack, outcome, tell, kills)
+    current = Run(scenario, stack, outcome, tell, size)
     assert scenario.inject is not None
     try:
         tell("starting")
@@ -183,19 +192,12 @@ async def _judge(current: Run) -> None:
     outcome.figures["reconnects"] = sum(recorder.connections - 1 for recorder in stack.recorders)
     outcome.figures["closes"] = dict(stack.closes().most_common())
     outcome.figures["unacknowledged"] = dict(stack.failures())
-    outcome.figures["p99_ms"] = latencies(stack)
+    outcome.figures["p99_ms"] = stack.take_latency()
     found = [problem for problem in verdict.problems if problem.breach not in current.excused_breaches]
     outcome.problems += _first(found)
     errors = [f"{recorder.name}: {error}" for recorder in stack.recorders for error in recorder.errors]
     outcome.problems += _first(errors)
     current.require(verdict.counts.get("acknowledged", 0) > 0, "nothing was acknowledged: the run shows nothing")
-
-
-def latencies(stack: Stack) -> dict[str, float]:
-    """Return p99 by lane of what was delivered live, accept to receipt, in milliseconds."""
-    return {
-        Priority(lane).name: round(sketch.quantile(0.99) * 1e3, 2) for lane, sketch in stack.latency.items() if sketch.count
-    }
 
 
 def _first(found: Sequence[object]) -> list[str]:

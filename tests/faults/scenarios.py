@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from faults import scenarios_processes
+from faults import scenarios_network, scenarios_processes, scenarios_resources
 from faults.run import Scenario
 
-ALL: dict[str, Scenario] = {scenario.name: scenario for scenario in (*scenarios_processes.SCENARIOS,)}
+_LISTS = (scenarios_processes.SCENARIOS, scenarios_network.SCENARIOS, scenarios_resources.SCENARIOS)
+ALL: dict[str, Scenario] = {scenario.name: scenario for scenarios in _LISTS for scenario in scenarios}

@@ -22,7 +22,7 @@ from faults.processes import Service
 from faults.producer import Producer, filler
 from faults.proxy import Proxy
 from faults.recorder import Recorder
-from lanecast.core.priority import LANES
+from lanecast.core.priority import LANES, Priority
 from lanecast.core.sketch import Sketch
 from lanecast.runtime.tokens import issue, load_or_create_key
 from lanecast.v1.event_pb2 import Event
@@ -252,6 +252,11 @@ class Stack:
     def failures(self) -> Counter[str]:
         """Return why events were not acknowledged."""
         return sum((producer.failures for producer in self.producers), Counter())
+
+    def take_latency(self) -> dict[str, float]:
+        """Return p99 by lane of what was delivered live since the last call, accept to receipt, in milliseconds."""
+        taken = {Priority(lane): sketch.take() for lane, sketch in self.latency.items()}
+        return {lane.name: round(sketch.quantile(0.99) * 1e3, 2) for lane, sketch in taken.items() if sketch.count}
 
     async def stored(self) -> tuple[dict[Key, Lane], int]:
         """Return what is in the log, and the smallest offset in it. The publisher must have ended.
