@@ -139,7 +139,7 @@ class Stack:
         return issue(load_or_create_key(self.data), ["*"], subject="faults", ttl_seconds=24 * 3600)
 
     def _service(self, module: str, name: str, port: str, options: dict[str, str]) -> Service:
-        environ = {"LANECAST_DATA_DIR": str(self.data), port: "0", **options}
+        environ = {"LANECAST_DATA_DIR": str(self.data), "FAULTS_CLOCK": str(self.folder / "clock"), port: "0", **options}
         if self.metrics is not None and self.metrics.address:
             environ["LANECAST_METRICS_TARGET"] = self.metrics.address
         return Service(f"{self.plan.launcher} {module}".strip(), name, self.folder, environ, port)
