@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import blake2b
+from itertools import pairwise
 
 Key = tuple[str, int]
 """Channel and number of the lane."""
@@ -110,7 +111,7 @@ class Journal:
     problems: list[Problem] = field(default_factory=list)
 
     def begin(self, epoch: str, offset: int) -> None:
-        """Take the position in the answer to `subscribe`. One that resumes keeps its own cursor: only a gap moves it."""
+        """Take the position that answers `subscribe`. One that resumes keeps its cursor: only a gap moves it."""
         if self.start is None:
             self.start = self.cursor = offset
             self.epoch = epoch
@@ -136,7 +137,8 @@ class Journal:
         """Take a gap."""
         if gap.reason not in self.excused:
             self._blame(
-                Breach.GAP, f"{gap.reason} from {gap.after} to {gap.through} ({gap.count} events) at cursor {self.cursor}"
+                Breach.GAP,
+                f"{gap.reason} from {gap.after} to {gap.through} ({gap.count} events) at cursor {self.cursor}",
             )
         elif gap.after > self.cursor:
             self._blame(Breach.HOLE, f"a gap from {gap.after} to {gap.through} came at cursor {self.cursor}")
@@ -231,7 +233,7 @@ def _disordered(acks: Iterable[Ack]) -> Iterator[Problem]:
         chains.setdefault((ack.producer, ack.key), []).append(ack)
     for (producer, key), chain in chains.items():
         chain.sort(key=lambda ack: ack.sequence)
-        for before, after in zip(chain, chain[1:], strict=False):
+        for before, after in pairwise(chain):
             if after.offset <= before.offset:
                 detail = f"id {before.mark:016x} has offset {before.offset}, the later {after.mark:016x} {after.offset}"
                 yield Problem(Breach.DISORDERED, key, detail, producer)

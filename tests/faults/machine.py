@@ -23,7 +23,7 @@ def no_strace() -> str | None:
     if shutil.which("strace") is None:
         return "strace is not installed: install it (on Debian, `apt-get install strace`) to have system calls fail"
     scope = Path("/proc/sys/kernel/yama/ptrace_scope")
-    if os.geteuid() and scope.exists() and scope.read_text().strip() not in {"0"}:
+    if os.geteuid() and scope.exists() and scope.read_text().strip() != "0":
         return "this user may not trace other processes: set kernel.yama.ptrace_scope to 0, or run as root"
     return None
 

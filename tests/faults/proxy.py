@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 from dataclasses import dataclass, field
 from random import Random
 from typing import cast
@@ -63,12 +65,12 @@ class _Connection:
     def cut(self) -> None:
         """Reset both sides."""
         for _, writer in self._ends.values():
-            writer.transport.abort()
+            _reset(writer)
 
     def orphan(self) -> None:
         """End the server's side only: the client's stays open, and nobody will ever answer it."""
         self.orphaned = True
-        self._ends[UP][1].transport.abort()
+        _reset(self._ends[UP][1])
 
     async def _pump(self, direction: str) -> None:
         source = self._ends[DOWN if direction == UP else UP][0]
@@ -85,6 +87,13 @@ class _Connection:
             await sink.drain()
         with contextlib.suppress(OSError):
             sink.write_eof()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """End a connection with a reset, whatever was sent or received: a plain close may pass for a proper end."""
+    if not writer.transport.is_closing():
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 class Proxy:

@@ -71,7 +71,7 @@ class _Socket(asyncio.Protocol):
         if opcode == websocket.BINARY:
             try:
                 frame = ServerFrame.FromString(payload)
-            except Exception as error:  # noqa: BLE001 - protobuf's DecodeError has several bases
+            except Exception as error:
                 raise ValueError(str(error)) from error
             self._owner.on_frame(self, frame)
         elif opcode == websocket.CLOSE:
@@ -282,9 +282,7 @@ class Recorder:
             self._on_events(socket, frame.events)
         elif kind == "ping":
             now = time.time_ns()
-            pong = Pong(
-                sequence=frame.ping.sequence, client_receive_time_unix_nano=now, client_send_time_unix_nano=now
-            )
+            pong = Pong(sequence=frame.ping.sequence, client_receive_time_unix_nano=now, client_send_time_unix_nano=now)
             socket.send(ClientFrame(pong=pong).SerializeToString())
         elif kind == "advance":
             journal = self.journals.get((frame.advance.channel, frame.advance.lane))

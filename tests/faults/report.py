@@ -26,13 +26,17 @@ def markdown(outcomes: Sequence[Outcome], machine: Mapping[str, Any]) -> str:
     """Return the report as a page."""
     rows = [
         f"| {outcome.row} | `lanecast bench faults --only {outcome.name} --seed {outcome.seed}` | {outcome.must} |"
-        f" {outcome.result} | {_recovered(outcome).removeprefix('; ') or '–'} |"
+        f" {outcome.result} | {_recovered(outcome).removeprefix('; ') or '-'} |"
         for outcome in outcomes
     ]
-    found = [f"### {outcome.name}\n\n" + "\n".join(f"- {each}" for each in outcome.problems) + "\n" for outcome in outcomes
-             if outcome.problems]  # fmt: skip
-    place = f"{machine.get('cpu')}, {machine.get('cores')} cores, {machine.get('kernel')}, Python {machine.get('python')}"
-    head = ["# Faults", "", place, "", "| fault | command | must be true | result | time to recover |", "|---|---|---|---|---|"]
+    found = [
+        f"### {outcome.name}\n\n" + "\n".join(f"- {each}" for each in outcome.problems) + "\n"
+        for outcome in outcomes
+        if outcome.problems
+    ]
+    place = ", ".join(str(machine.get(name)) for name in ("cpu", "cores", "kernel", "python"))
+    head = ["# Faults", "", f"Machine (processor, cores, kernel, Python): {place}", ""]
+    head += ["| fault | command | must be true | result | time to recover |", "|---|---|---|---|---|"]
     return "\n".join([*head, *rows, "", *(["## What was found", "", *found] if found else [])])
 
 

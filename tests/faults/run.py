@@ -15,9 +15,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from faults.checker import Breach, check
+from faults.checker import Breach, Key, Lane, check
 from faults.processes import ProcessError
-from faults.stack import Plan, Stack, StackError
+from faults.stack import Plan, Stack, StackError, read_service
 
 HELD, BROKEN, NOT_BUILT, NOT_HERE = "held", "broken", "not built", "not possible here"
 _MOST_PROBLEMS = 12
@@ -118,7 +118,12 @@ class Run:
 
 
 async def run(
-    scenario: Scenario, seed: int, tell: Callable[[str], None] = lambda _: None, *, size: Size | None = None, keep: bool = False
+    scenario: Scenario,
+    seed: int,
+    tell: Callable[[str], None] = lambda _: None,
+    *,
+    size: Size | None = None,
+    keep: bool = False,
 ) -> Outcome:
     """Run a scenario; everything it started is gone afterwards.
 
@@ -150,10 +155,8 @@ async def run(
     return outcome
 
 
-async def _run_in(
-    folder: Path, scenario: Scenario, outcome: Outcome, tell: Callable[[str], None], size: Size
-) -> None:
-    stack = Stack(scenario.plan, folder, Random(outcome.seed))  # noqa: S311
+async def _run_in(folder: Path, scenario: Scenario, outcome: Outcome, tell: Callable[[str], None], size: Size) -> None:
+    stack = Stack(scenario.plan, folder, Random(outcome.seed))
     current = Run(scenario, stack, outcome, tell, size)
     assert scenario.inject is not None
     try:
@@ -162,9 +165,10 @@ async def _run_in(
         await scenario.inject(current)
         tell("coming to rest")
         outcome.problems += await stack.come_to_rest()
+        shared = await read_service(stack.publisher.address, stack.channels) if stack.brokers else None
         await _stop_services(current)
         tell("judging")
-        await _judge(current)
+        await _judge(current, *(shared or await stack.stored()))
     except (StackError, ProcessError) as error:
         outcome.problems.append(str(error))
     finally:
@@ -182,9 +186,8 @@ async def _stop_services(current: Run) -> None:
         current.require(trace is None, f"{service.name} printed a traceback: {trace}")
 
 
-async def _judge(current: Run) -> None:
+async def _judge(current: Run, stored: dict[Key, Lane], first_offset: int) -> None:
     stack, outcome = current.stack, current.outcome
-    stored, first_offset = await stack.stored()
     verdict = await asyncio.to_thread(check, stack.acks(), stack.journals(), stored, first_offset)
     counts = {breach.name.lower(): verdict.number(breach) for breach in Breach if verdict.number(breach)}
     outcome.figures.update(verdict.counts)

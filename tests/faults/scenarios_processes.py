@@ -29,7 +29,7 @@ def now() -> tuple[float, int]:
 
 
 async def _kill(run: Run, service: Service) -> tuple[float, int]:
-    """Kill a service and start it; now and then it is killed again before it is ready. Return when the last kill was."""
+    """Kill a service and start it, now and then twice before it is ready; return when the last kill was."""
     moment = now()
     await service.kill()
     await service.spawn()
@@ -199,7 +199,8 @@ SCENARIOS = (
     Scenario("gateway-killed", "gateways killed at random moments", _DELIVERED, kill_gateways, recover_seconds=5.0),
     Scenario("everything-killed", "all processes killed at once", _DELIVERED, kill_everything, recover_seconds=5.0),
     Scenario(
-        "gateway-killed-crowded", "gateway killed under 1,000 sessions", "all resume, no gap, no duplicate, no stampede",
+        "gateway-killed-crowded", "gateway killed under 1,000 sessions",
+        "all resume, no gap, no duplicate, no stampede",
         kill_crowded_gateway, Plan(events_per_second=50, subscribers=1_000, restless_seconds=0), recover_seconds=10.0,
     ),
     Scenario(

@@ -22,7 +22,7 @@ from faults.stack import Plan
 from lanecast.core.priority import Priority
 from lanecast.runtime.tokens import issue, load_or_create_key
 
-_FULL_SECONDS = 4.0
+_FULL_SECONDS = 2.0
 _HOUR = 3600.0
 
 
@@ -239,7 +239,9 @@ async def retention(run: Run) -> None:
     run.require(any(gap.reason == "TRUNCATED" for gap in told), "the one that was away was not told what is gone")
     others = [each for recorder in stack.recorders if recorder is not away for each in recorder.journals.values()]
     wrongly = [journal for journal in others if journal.gaps]
-    run.require(not wrongly, f"{len(wrongly)} lanes that lost nothing have gaps, {wrongly[0].key if wrongly else ''} first")
+    run.require(
+        not wrongly, f"{len(wrongly)} lanes that lost nothing have gaps, {wrongly[0].key if wrongly else ''} first"
+    )
     run.note(truncated=[(gap.after, gap.through) for gap in told])
 
 
@@ -300,7 +302,8 @@ SCENARIOS = (
         replace(_SMALL, disk_bytes=48 * 1024 * 1024), absent=machine.no_mount,
     ),
     Scenario(
-        "disk-full-restart", "publisher killed while its disk is full", "starts, or ends with one clear sentence; recovers",
+        "disk-full-restart", "publisher killed while its disk is full",
+        "starts, or ends with one clear sentence; recovers",
         restart_on_full_disk, replace(_SMALL, disk_bytes=48 * 1024 * 1024), absent=machine.no_mount,
     ),
     Scenario(
@@ -308,7 +311,8 @@ SCENARIOS = (
         fsync_error, _DURABLE, absent=machine.no_strace,
     ),
     Scenario(
-        "fsync-slow", "fsync slow", "acknowledgements wait, deliveries do not", fsync_slow, _DURABLE, absent=machine.no_strace
+        "fsync-slow", "fsync slow", "acknowledgements wait, deliveries do not",
+        fsync_slow, _DURABLE, absent=machine.no_strace
     ),
     Scenario(
         "gateway-files", "file descriptors of a gateway exhausted", "existing sessions live; recovers when freed",
@@ -327,7 +331,8 @@ SCENARIOS = (
         clock_jumps, replace(_SMALL, launcher="faults.skewed"),
     ),
     Scenario(
-        "retention", "retention passes a cursor", "gap TRUNCATED with the first position available; none where nothing is gone",
+        "retention", "retention passes a cursor",
+        "gap TRUNCATED with the first position available; none where nothing is gone",
         retention,
         replace(_SMALL, events_per_second=1_000, payload_bytes=8_000, channels=10, subscribers=10,
                 publisher={"LANECAST_PUBLISHER_RETENTION_BYTES": "1000000"}, excused=frozenset({"TRUNCATED"})),

@@ -13,8 +13,10 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import apsw
+import grpc
 
 from faults import machine
 from faults.checker import Ack, Journal, Key, Lane
@@ -26,6 +28,8 @@ from lanecast.core.priority import LANES, Priority
 from lanecast.core.sketch import Sketch
 from lanecast.runtime.tokens import issue, load_or_create_key
 from lanecast.v1.event_pb2 import Event
+from lanecast.v1.publisher_pb2 import ReadAfter, ReadEventsRequest
+from lanecast.v1.publisher_pb2_grpc import PublisherServiceStub
 
 _START_SECONDS = 30.0
 _REST_SECONDS = 40.0
@@ -51,6 +55,8 @@ class Plan:
     """Options of the publisher, as environment variables."""
     gateway: dict[str, str] = field(default_factory=dict)
     """Options of the gateways."""
+    brokers: int = 0
+    """NATS servers that keep the log, 1 or 3; 0: the embedded log."""
     disk_bytes: int = 0
     """Size of a file system of its own for the data; 0: none."""
     launcher: str = ""
@@ -75,6 +81,8 @@ class Stack:
         self.metrics: Service | None = None
         self.publisher = self._service("publisher_svc", "publisher", "LANECAST_PUBLISHER_PORT", plan.publisher)
         self.proxies: dict[str, list[Proxy]] = {"sdk": [], "gateway": [], "client": []}
+        self.brokers: list[Any] = []
+        """`nats_servers.NatsServer`, where the log is on JetStream."""
         self.producers: list[Producer] = []
         self.recorders: list[Recorder] = []
         self.latency = {int(lane): Sketch() for lane in LANES}
@@ -97,13 +105,15 @@ class Stack:
             self.metrics = self._service("metrics_svc", "metrics", "LANECAST_METRICS_PORT", options)
             await self.metrics.start()
             self.publisher.environ["LANECAST_METRICS_TARGET"] = self.metrics.address
+        if plan.brokers:
+            await self._start_brokers()
         await self.publisher.start()
         for number in range(1, plan.gateways + 1):
             await self._start_gateway(number)
         sdk_target = await self._behind("sdk", self.publisher.address)
         for number in range(plan.producers):
             rate = plan.events_per_second / plan.producers
-            seeded = Random(self.random.random())  # noqa: S311
+            seeded = Random(self.random.random())
             producer = Producer(number + 1, sdk_target, self.channels, rate, plan.payload_bytes, seeded)
             self.producers.append(producer)
             await producer.open()
@@ -123,7 +133,7 @@ class Stack:
             channels,
             lambda: self._entries,
             token or self.token,
-            Random(self.random.random()),  # noqa: S311
+            Random(self.random.random()),
             filler=filler(self.plan.payload_bytes),
             restless_seconds=self.plan.restless_seconds if restless is None else restless,
             excused=self.plan.excused,
@@ -139,7 +149,12 @@ class Stack:
         return issue(load_or_create_key(self.data), ["*"], subject="faults", ttl_seconds=24 * 3600)
 
     def _service(self, module: str, name: str, port: str, options: dict[str, str]) -> Service:
-        environ = {"LANECAST_DATA_DIR": str(self.data), "FAULTS_CLOCK": str(self.folder / "clock"), port: "0", **options}
+        environ = {
+            "LANECAST_DATA_DIR": str(self.data),
+            "FAULTS_CLOCK": str(self.folder / "clock"),
+            port: "0",
+            **options,
+        }
         if self.metrics is not None and self.metrics.address:
             environ["LANECAST_METRICS_TARGET"] = self.metrics.address
         return Service(f"{self.plan.launcher} {module}".strip(), name, self.folder, environ, port)
@@ -153,10 +168,24 @@ class Stack:
         await gateway.start()
         self._entries.append(await self._behind("client", gateway.address))
 
+    async def _start_brokers(self) -> None:
+        from nats_servers import NatsCluster, NatsServer
+
+        folder, count = self.folder / "nats", self.plan.brokers
+        cluster: Any = NatsCluster(folder) if count > 1 else None
+        self.brokers = list(cluster.servers) if cluster else [NatsServer(folder)]
+        for broker in self.brokers:
+            await asyncio.to_thread(broker.start)
+        self.publisher.environ |= {
+            "LANECAST_PUBLISHER_LOG": ",".join(broker.url for broker in self.brokers),
+            "LANECAST_PUBLISHER_LOG_REPLICAS": str(count),
+            "LANECAST_PUBLISHER_LOG_CHECK": self.brokers[0].system_url,
+        }
+
     async def _behind(self, link: str, target: str) -> str:
         if link not in self.plan.proxied:
             return target
-        proxy = Proxy(target, Random(self.random.random()))  # noqa: S311
+        proxy = Proxy(target, Random(self.random.random()))
         await proxy.start()
         self.proxies[link].append(proxy)
         return proxy.address
@@ -209,10 +238,8 @@ class Stack:
             if not behind:
                 return []
             await asyncio.sleep(_POLL_SECONDS)
-        return [
-            f"{len(behind)} lanes of subscribers were still behind {_REST_SECONDS:g} s after the load had stopped,"
-            f" first {behind[0].who} {behind[0].key} at {behind[0].cursor} of {wanted[behind[0].key]}"
-        ]
+        first = f"first {behind[0].who} {behind[0].key} at {behind[0].cursor} of {wanted[behind[0].key]}"
+        return [f"{len(behind)} lanes of subscribers were still behind {_REST_SECONDS:g} s after the load: {first}"]
 
     async def close(self) -> None:
         """End everything. Idempotent."""
@@ -229,6 +256,8 @@ class Stack:
                 await proxy.close()
         for service in self.services():
             await service.stop()
+        for broker in self.brokers:
+            await asyncio.to_thread(broker.stop)
         machine.unmount(self.data)
 
     def services(self) -> list[Service]:
@@ -259,11 +288,28 @@ class Stack:
         return {lane.name: round(sketch.quantile(0.99) * 1e3, 2) for lane, sketch in taken.items() if sketch.count}
 
     async def stored(self) -> tuple[dict[Key, Lane], int]:
-        """Return what is in the log, and the smallest offset in it. The publisher must have ended.
+        """Return what is in the embedded log, and the smallest offset in it. The publisher must have ended.
 
         Reads the files and not through the service: what is judged is not asked for its opinion.
         """
         return await asyncio.to_thread(read_segments, self.data / "log")
+
+
+async def read_service(target: str, channels: Sequence[str]) -> tuple[dict[Key, Lane], int]:
+    """Return the events in a log on brokers, page by page through a publisher, and the smallest offset."""
+    stored: dict[Key, Lane] = {}
+    async with grpc.aio.insecure_channel(target) as channel:
+        stub = PublisherServiceStub(channel)
+        for key in ((name, int(lane)) for name in channels for lane in LANES):
+            after, more = 0, True
+            while more:
+                request = ReadEventsRequest(channel=key[0], lane=Priority(key[1]).wire_value, limit=1_000)
+                request.after.CopyFrom(ReadAfter(offset=after))
+                page = await stub.ReadEvents(request, timeout=_START_SECONDS)
+                for event in page.batch.events:
+                    stored.setdefault(key, Lane()).add(event.offset, int(event.id, 16))
+                after, more = page.covered_through, page.more
+    return stored, 0
 
 
 def read_segments(folder: Path) -> tuple[dict[Key, Lane], int]:
@@ -284,4 +330,3 @@ def read_segments(folder: Path) -> tuple[dict[Key, Lane], int]:
         finally:
             connection.close()
     return stored, first_offset
-

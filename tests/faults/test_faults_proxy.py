@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from random import Random
 
 import pytest
@@ -34,60 +35,62 @@ async def proxy() -> AsyncIterator[Proxy]:
     await server.wait_closed()
 
 
-async def connect(proxy: Proxy) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+@asynccontextmanager
+async def connected(proxy: Proxy) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     host, _, port = proxy.address.rpartition(":")
-    return await asyncio.open_connection(host, int(port))
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 async def test_bytes_pass_both_ways_and_so_does_the_end(proxy: Proxy) -> None:
-    reader, writer = await connect(proxy)
-    writer.write(b"hello" * 10_000)
-    writer.write_eof()
-    assert await reader.read(-1) == b"hello" * 10_000
-    writer.close()
+    async with connected(proxy) as (reader, writer):
+        writer.write(b"hello" * 10_000)
+        writer.write_eof()
+        assert await reader.read(-1) == b"hello" * 10_000
 
 
 @pytest.mark.parametrize("direction", [UP, DOWN])
 async def test_what_a_partition_holds_back_comes_when_it_heals(proxy: Proxy, direction: str) -> None:
-    reader, writer = await connect(proxy)
-    writer.write(b"before")
-    assert await reader.readexactly(6) == b"before"
-    proxy.hold(direction)
-    writer.write(b"meanwhile")
-    answer = asyncio.create_task(reader.readexactly(9))
-    done, _ = await asyncio.wait([answer], timeout=0.05)
-    assert not done
-    proxy.heal()
-    assert await answer == b"meanwhile"
-    writer.close()
+    async with connected(proxy) as (reader, writer):
+        writer.write(b"before")
+        assert await reader.readexactly(6) == b"before"
+        proxy.hold(direction)
+        writer.write(b"meanwhile")
+        answer = asyncio.create_task(reader.readexactly(9))
+        done, _ = await asyncio.wait([answer], timeout=0.05)
+        assert not done
+        proxy.heal()
+        assert await answer == b"meanwhile"
 
 
 async def test_a_cut_resets_connections_and_lets_new_ones_in(proxy: Proxy) -> None:
-    reader, writer = await connect(proxy)
-    writer.write(b"x")
-    await reader.readexactly(1)
-    proxy.cut()
-    with pytest.raises(ConnectionResetError):
+    async with connected(proxy) as (reader, writer):
+        writer.write(b"x")
         await reader.readexactly(1)
-    writer.close()
-    reader, writer = await connect(proxy)
-    writer.write(b"y")
-    assert await reader.readexactly(1) == b"y"
+        proxy.cut()
+        with pytest.raises(ConnectionResetError):
+            await reader.readexactly(1)
+    async with connected(proxy) as (reader, writer):
+        writer.write(b"y")
+        assert await reader.readexactly(1) == b"y"
     assert proxy.accepted == 2
-    writer.close()
 
 
 async def test_an_orphaned_connection_stays_open_and_silent(proxy: Proxy) -> None:
-    reader, writer = await connect(proxy)
-    writer.write(b"x")
-    await reader.readexactly(1)
-    proxy.orphan()
-    writer.write(b"y")
-    answer = asyncio.create_task(reader.read(1))
-    done, _ = await asyncio.wait([answer], timeout=0.05)
-    assert not done
-    answer.cancel()
-    writer.close()
+    async with connected(proxy) as (reader, writer):
+        writer.write(b"x")
+        await reader.readexactly(1)
+        proxy.orphan()
+        writer.write(b"y")
+        answer = asyncio.create_task(reader.read(1))
+        done, _ = await asyncio.wait([answer], timeout=0.05)
+        assert not done
+        answer.cancel()
 
 
 async def test_bits_flip_about_as_often_as_asked_and_the_same_by_the_same_seed() -> None:
