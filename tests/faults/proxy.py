@@ -8,7 +8,6 @@ partition kept comes when it heals, and so does the end of a connection.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import struct
 from dataclasses import dataclass, field
@@ -81,11 +80,11 @@ class _Connection:
             await proxy.pass_through(direction, len(data))
             if self.orphaned:
                 await proxy.closed.wait()
-            if not data:
+            if not data or sink.transport.is_closing():
                 break
             sink.write(proxy.damage(data))
             await sink.drain()
-        with contextlib.suppress(OSError):
+        if not sink.transport.is_closing():
             sink.write_eof()
 
 
