@@ -109,6 +109,8 @@ class Journal:
     handed: Lane = field(default_factory=Lane)
     gaps: list[Gap] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    damaged: set[int] = field(default_factory=set)
+    """Offsets of events that came with another payload or id."""
 
     def begin(self, epoch: str, offset: int) -> None:
         """Take the position that answers `subscribe`. One that resumes keeps its cursor: only a gap moves it."""
@@ -151,7 +153,9 @@ class Journal:
         self.cursor = max(self.cursor, through)
 
     def wrong(self, offset: int, mark: int, detail: str) -> None:
-        """Note that the payload of an event is not what was published."""
+        """Note that the payload of an event is not what was published; the event does not also count as missing."""
+        self.damaged.add(offset)
+        self.cursor = max(self.cursor, offset)
         self._blame(Breach.WRONG, f"offset {offset}, id {mark:016x}: {detail}")
 
     def _blame(self, breach: Breach, detail: str) -> None:
@@ -285,6 +289,6 @@ def _due(journal: Journal, stored: Lane, first_offset: int) -> Lane:
         while at < len(gaps) and gaps[at][0] < offset:
             reach = max(reach, gaps[at][1])
             at += 1
-        if offset > reach:
+        if offset > reach and offset not in journal.damaged:
             due.add(offset, mark)
     return due

@@ -23,7 +23,8 @@ from lanecast.v1 import event_pb2 as pb
 from lanecast.v1.gateway_pb2 import ClientFrame, Hello, Pong, ServerFrame, Subscribe
 
 _EVERYTHING = 1 << 62
-_ANSWER_SECONDS = 5.0
+_ANSWER_SECONDS = 12.0
+"""A little more than a gateway takes at most to answer `subscribe`."""
 _MARK_DIGITS = 16
 
 

@@ -36,6 +36,8 @@ class Scenario:
     inject: Callable[[Run], Awaitable[None]] | None
     """Does it; None where what it concerns is not there yet."""
     plan: Plan = field(default_factory=Plan)
+    ready_seconds: float = 2.0
+    """Time within which a process that was killed has to be ready again."""
     recover_seconds: float = 5.0
     """Time within which the system has to be whole again."""
     absent: Callable[[], str | None] = lambda: None

@@ -74,7 +74,7 @@ SCENARIOS = (
     ),
     Scenario(
         "publisher-killed-jetstream", "publisher killed at random moments, log on JetStream R3", _DELIVERED,
-        kill_publisher, _THREE, recover_seconds=8.0, unbuilt=not_built,
+        kill_publisher, _THREE, ready_seconds=8.0, recover_seconds=8.0, unbuilt=not_built,
     ),
     Scenario(
         "everything-killed-jetstream", "all services killed at once, log on JetStream R1", _DELIVERED,

@@ -38,7 +38,7 @@ async def _kill(run: Run, service: Service) -> tuple[float, int]:
         moment = now()
         await service.kill()
         await service.spawn()
-    await run.recover("ready", service.ready(), moment[0], limit=2.0)
+    await run.recover("ready", service.ready(), moment[0], limit=run.scenario.ready_seconds)
     return moment
 
 

@@ -34,6 +34,8 @@ from lanecast.v1.publisher_pb2_grpc import PublisherServiceStub
 _START_SECONDS = 30.0
 _REST_SECONDS = 40.0
 _POLL_SECONDS = 0.02
+_BROKER_BYTES = 512 * 1024 * 1024
+"""Size of the stream on brokers, which have to have room for it when it is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +182,7 @@ class Stack:
             "LANECAST_PUBLISHER_LOG": ",".join(broker.url for broker in self.brokers),
             "LANECAST_PUBLISHER_LOG_REPLICAS": str(count),
             "LANECAST_PUBLISHER_LOG_CHECK": self.brokers[0].system_url,
+            "LANECAST_PUBLISHER_RETENTION_BYTES": str(_BROKER_BYTES),
         }
 
     async def _behind(self, link: str, target: str) -> str:

@@ -121,8 +121,9 @@ def test_an_event_under_the_offset_of_another_is_a_phantom() -> None:
 
 
 def test_a_damaged_payload_is_wrong() -> None:
-    reader = journal(1, 3, 4, 9)
-    reader.wrong(9, 9, "other bytes")
+    reader = journal(1, 3)
+    reader.wrong(4, 4, "other bytes")
+    assert reader.event("e", 9, 4, 9)
     assert breaches(reader) == [Breach.WRONG]
 
 

@@ -21,12 +21,12 @@ _PATIENT = 30.0
 """How fast services recover is measured by the long run; here a machine may be busy with other tests."""
 
 SHORT = {
-    "publisher killed": Scenario("publisher-killed", "", "", kill_publisher, _SMALL, _PATIENT),
-    "gateway killed": Scenario("gateway-killed", "", "", kill_gateways, _SMALL, _PATIENT),
-    "publisher paused": Scenario("publisher-paused", "", "", pausing("publisher", 1.0), _SMALL, _PATIENT),
-    "disk full": Scenario("disk-limit", "", "", disk_full_by_limit, _SMALL, _PATIENT),
+    "publisher killed": Scenario("publisher-killed", "", "", kill_publisher, _SMALL, _PATIENT, _PATIENT),
+    "gateway killed": Scenario("gateway-killed", "", "", kill_gateways, _SMALL, _PATIENT, _PATIENT),
+    "publisher paused": Scenario("publisher-paused", "", "", pausing("publisher", 1.0), _SMALL, _PATIENT, _PATIENT),
+    "disk full": Scenario("disk-limit", "", "", disk_full_by_limit, _SMALL, _PATIENT, _PATIENT),
     "connections cut": Scenario(
-        "client-cuts", "", "", cutting("client", 5), replace(_SMALL, proxied=frozenset({"client"})), _PATIENT
+        "client-cuts", "", "", cutting("client", 5), replace(_SMALL, proxied=frozenset({"client"})), _PATIENT, _PATIENT
     ),
 }  # fmt: skip
 
