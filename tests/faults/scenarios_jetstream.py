@@ -83,6 +83,6 @@ SCENARIOS = (
     Scenario(
         "rollout-state", "metrics_svc killed during a rollout",
         "alerts and rollout state are back; exposure never grew",
-        None, unbuilt=lambda: "metrics_svc has no rollouts and no alerts yet",
+        None, unbuilt=lambda: "there are no rollouts yet, and no scenario looks at alerts",
     ),
 )  # fmt: skip

@@ -183,7 +183,7 @@ def test_a_fixed_window_is_over_where_the_clock_is_set_back() -> None:
     stream.add("a", Priority.LOW, 0, live=True)
     stream.offer(group("a", Priority.LOW, 1), NOW)
     assert stream.take(NOW + 1) is None
-    assert stream.take(NOW - 3_600 * 10**9) is not None
+    assert stream.take(NOW - 600 * 10**9) is not None
 
 
 def test_a_fixed_window_holds_a_batch_until_its_time_or_until_it_is_full() -> None:
