@@ -35,6 +35,7 @@ from publisher_svc.core.tracing import Tracing
 from publisher_svc.hub import Hub
 from publisher_svc.identity import Doorkeeper
 from publisher_svc.ingest import Ingest
+from publisher_svc.log.base import LogError
 from publisher_svc.log.choice import open_log
 from publisher_svc.publish_service import PublishService
 from publisher_svc.read_service import ReadService
@@ -149,7 +150,8 @@ class PublisherApp:
 
     def _on_failure(self, error: BaseException) -> None:
         """End at once: what is in the log is safe, and what is not acknowledged will be sent again."""
-        log.critical("the publisher ends, since it can acknowledge nothing any more: %s", error, exc_info=error)
+        trace = None if isinstance(error, LogError) else error  # a disk that failed is told in a sentence
+        log.critical("the publisher ends, since it can acknowledge nothing any more: %s", error, exc_info=trace)
         self._end(exit_codes.FAILED)
 
 
