@@ -21,9 +21,11 @@ from gateway_svc.core.session import Session, SessionContext
 from gateway_svc.core.types import TypeBook
 from gateway_svc.edge import Edge, EdgeSettings
 from gateway_svc.heartbeat import TICK_SECONDS, Heartbeat
+from gateway_svc.inspection import Inspection
 from gateway_svc.upstream import Upstream
 from lanecast.core import codes
 from lanecast.core.instruments import CONNECTION_ACTIVE, Instruments
+from lanecast.runtime.agent import Agent
 from lanecast.runtime.otlp import OtlpExporter
 from lanecast.runtime.tokens import Identity, load_or_create_key, verify
 
@@ -51,6 +53,7 @@ class Gateway:
         self.edge.upstream_ready = lambda: self.upstream.connected
         self._heartbeat = Heartbeat(self._wheel, self.hub, self.edge, self.instruments)
         self._exporter: OtlpExporter | None = None
+        self._agent: Agent | None = None
         self.instruments.gauge(CONNECTION_ACTIVE, lambda: float(len(self.edge.connections)))
 
     async def start(self) -> dict[str, Any]:
@@ -65,6 +68,9 @@ class Gateway:
                 self.instruments, config.metrics_target, service="gateway_svc", instance=config.instance
             )
             self._exporter.start()
+            inspection = Inspection(self.edge, config.instance)
+            self._agent = Agent(config.metrics_target, "gateway_svc", config.instance, inspection)
+            self._agent.start()
         host = f"[{config.host}]" if ":" in config.host else config.host
         return {"address": f"{host}:{port}", "path": "/v1/ws"}
 
@@ -72,6 +78,8 @@ class Gateway:
         """Send the sessions elsewhere, each in its slot, then close everything."""
         edge = self.edge
         edge.draining = True
+        if self._agent is not None:
+            await self._agent.close()
         if self._config.reuse_port:
             # The other processes get the new connections at once.
             edge.stop_listening()

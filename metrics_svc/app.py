@@ -14,14 +14,20 @@ from typing import Any
 from lanecast.runtime import tokens
 from lanecast.runtime.grpc_server import GrpcServer
 from lanecast.v1 import admin_pb2, metrics_pb2, rollout_pb2
-from metrics_svc import otlp_receiver, session, static_files
+from metrics_svc import agents, otlp_receiver, session, static_files
+from metrics_svc.admin import Admin, AdminServicer
+from metrics_svc.agents import Agents
 from metrics_svc.config import MetricsConfig
+from metrics_svc.core.history import RecentHistory
 from metrics_svc.core.queries import Queries
 from metrics_svc.core.telemetry import Telemetry
 from metrics_svc.grpc_service import MetricsServicer, UnimplementedServicer
 from metrics_svc.http import HttpServer
 from metrics_svc.http_api import Handler, MetricsApi
 from metrics_svc.loop_lag import LoopLag
+from metrics_svc.operations_api import OperationsApi
+from metrics_svc.performance import PerformanceServicer, PerformanceTests
+from metrics_svc.reports import Reports, ReportsServicer
 from metrics_svc.streams import Streams
 
 
@@ -41,6 +47,15 @@ class MetricsService:
         self._queries = Queries(self.telemetry)
         self._grpc_streams = Streams(config.max_streams)
         self._http_streams = Streams(config.max_streams)
+        self._agents = Agents()
+        self._admin = Admin(self._agents, self.telemetry, clock_ns)
+        self._performance = PerformanceTests(
+            config.data_dir, config.publisher_targets, config.perf_gateway_urls or config.gateway_urls
+        )
+        self._reports = Reports(
+            config.data_dir / "reports", RecentHistory(self.telemetry), clock_ns,
+            schedule=config.report_schedule, most=config.max_reports,
+        )  # fmt: skip
         self._lag = LoopLag(self.telemetry, config.instance, clock_ns)
         self._grpc: GrpcServer | None = None
         self._http: HttpServer | None = None
@@ -61,6 +76,7 @@ class MetricsService:
             await self._http.close()
             raise
         self._lag.start()
+        self._reports.start()
         await self._grpc.serving()
         return {
             "address": f"{config.host}:{port}",
@@ -77,6 +93,9 @@ class MetricsService:
         await self._grpc.draining()
         self._http_streams.drain()
         self._grpc_streams.drain()
+        self._performance.drain()
+        self._agents.drain()
+        await self._reports.close()
         await self._grpc.stop(self._config.drain_seconds)
         await self._http.close()
         await self._lag.close()
@@ -84,11 +103,15 @@ class MetricsService:
     def _build_grpc(self) -> GrpcServer:
         server = GrpcServer()
         server.add(otlp_receiver.SERVICE, otlp_receiver.OtlpReceiver(self.telemetry, self._clock_ns))
-        servicer = MetricsServicer(self._queries, self._grpc_streams, self._clock_ns)
+        server.add(agents.SERVICE, self._agents)
+        servicer = MetricsServicer(
+            self._queries, self._grpc_streams, self._clock_ns,
+            [ReportsServicer(self._reports), PerformanceServicer(self._performance)],
+        )  # fmt: skip
         server.add(metrics_pb2.DESCRIPTOR.services_by_name["MetricsService"], servicer)
-        for file, name in ((rollout_pb2.DESCRIPTOR, "RolloutService"), (admin_pb2.DESCRIPTOR, "AdminService")):
-            service = file.services_by_name[name]
-            server.add(service, UnimplementedServicer(service))
+        server.add(admin_pb2.DESCRIPTOR.services_by_name["AdminService"], AdminServicer(self._admin))
+        service = rollout_pb2.DESCRIPTOR.services_by_name["RolloutService"]
+        server.add(service, UnimplementedServicer(service))
         return server
 
     async def _build_http(self) -> HttpServer:
@@ -99,6 +122,7 @@ class MetricsService:
             static_files.security_headers(self._config.gateway_urls),
             self._clock_ns,
             static_files.handler(self._page_dir),
+            OperationsApi(self._performance, self._admin, self._reports, self._config.operator_origins),
         )
 
     async def _session(self) -> Handler:

@@ -25,7 +25,7 @@ HEARTBEAT_SECONDS = 15.0
 WRITE_SECONDS = 10.0
 """A reader that takes nothing for this long is cut off."""
 
-_HTTP_STATUS = {3: 400, 5: 404, 7: 403, 8: 429, 14: 503}
+_HTTP_STATUS = {3: 400, 5: 404, 7: 403, 8: 429, 9: 409, 14: 503}
 _COMMON = ("window", "lanes", "types", "arm")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -51,28 +51,28 @@ class MetricsApi:
 
     async def latency(self, request: web.Request) -> web.Response:
         """Answer like GetLatency."""
-        _check_names(request, _COMMON)
+        check_names(request, _COMMON)
         window = _window(request, limits.DEFAULT_WINDOW_SECONDS)
         report = self._queries.latency(_selection(request), self._clock_ns(), window)
         return json_response(messages.latency_response(report))
 
     async def throughput(self, request: web.Request) -> web.Response:
         """Answer like GetThroughput."""
-        _check_names(request, _COMMON)
+        check_names(request, _COMMON)
         window = _window(request, limits.DEFAULT_WINDOW_SECONDS)
         report = self._queries.throughput(_selection(request), self._clock_ns(), window)
         return json_response(messages.throughput_response(report))
 
     async def status(self, request: web.Request) -> web.Response:
         """Answer like GetOptimizationStatus."""
-        _check_names(request, ("window",))
+        check_names(request, ("window",))
         window = _window(request, limits.DEFAULT_STATUS_WINDOW_SECONDS)
         return json_response(messages.status_response(self._queries.status(self._clock_ns(), window)))
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """Send what WatchMetrics would, as server-sent events, until the reader or the service goes."""
-        _check_names(request, (*_COMMON, "interval"))
-        text = _one(request, "interval")
+        check_names(request, (*_COMMON, "interval"))
+        text = one_value(request, "interval")
         interval = limits.check_interval(None if text is None else limits.parse_duration(text, "interval"))
         window = _window(request, limits.DEFAULT_WATCH_WINDOW_SECONDS, limits.MAX_WATCH_WINDOW_SECONDS)
         chosen = _selection(request)
@@ -81,7 +81,7 @@ class MetricsApi:
                 headers={"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
             )
             await response.prepare(request)
-            await _write(response, request, "retry: 2000\n\n")
+            await write_event(response, request, "retry: 2000\n\n")
             try:
                 await self._send_until_drained(response, request, chosen, interval, window)
             except ConnectionError:
@@ -96,10 +96,10 @@ class MetricsApi:
             now_ns = self._clock_ns()
             latency = self._queries.latency(chosen, now_ns, window)
             message = messages.watch_response(latency, self._queries.throughput(chosen, now_ns, window))
-            await _write(response, request, f"id: {number}\nevent: metrics\ndata: {_json(message)}\n\n")
+            await write_event(response, request, f"id: {number}\nevent: metrics\ndata: {to_json(message)}\n\n")
             number += 1
             if not await self._pause(response, request, interval):
-                await _write(response, request, "event: drain\ndata: {}\n\n")
+                await write_event(response, request, "event: drain\ndata: {}\n\n")
                 return
 
     async def _pause(self, response: web.StreamResponse, request: web.Request, interval: float) -> bool:
@@ -107,7 +107,7 @@ class MetricsApi:
         while rest > HEARTBEAT_SECONDS:
             if not await self._streams.pause(HEARTBEAT_SECONDS):
                 return False
-            await _write(response, request, ": heartbeat\n\n")
+            await write_event(response, request, ": heartbeat\n\n")
             rest -= HEARTBEAT_SECONDS
         return await self._streams.pause(rest)
 
@@ -132,14 +132,20 @@ def error_response(
 
 def json_response(message: Message) -> web.Response:
     """Return a message as ProtoJSON."""
-    return web.Response(text=_json(message), content_type="application/json", headers={"Cache-Control": "no-store"})
+    return web.Response(text=to_json(message), content_type="application/json", headers={"Cache-Control": "no-store"})
 
 
-def _json(message: Message) -> str:
+def to_json(message: Message) -> str:
+    """Return a message as ProtoJSON, with every field."""
     return MessageToJson(message, indent=None, always_print_fields_with_no_presence=True)
 
 
-async def _write(response: web.StreamResponse, request: web.Request, text: str) -> None:
+async def write_event(response: web.StreamResponse, request: web.Request, text: str) -> None:
+    """Write a part of a stream.
+
+    Raises:
+        ConnectionError: the reader has gone, or takes nothing.
+    """
     try:
         async with asyncio.timeout(WRITE_SECONDS):
             await response.write(text.encode())
@@ -149,14 +155,25 @@ async def _write(response: web.StreamResponse, request: web.Request, text: str) 
         raise ConnectionResetError("the reader does not take what is sent") from None
 
 
-def _check_names(request: web.Request, allowed: tuple[str, ...]) -> None:
+def check_names(request: web.Request, allowed: tuple[str, ...]) -> None:
+    """Refuse parameters that mean nothing.
+
+    Raises:
+        StatusError: there is one.
+    """
     for name in request.query:
         if name not in allowed:
-            text = f"unknown parameter {name!r:.60}: use {', '.join(allowed)}"
+            use = f"use {', '.join(allowed)}" if allowed else "none is known here"
+            text = f"unknown parameter {name!r:.60}: {use}"
             raise limits.invalid("PARAMETER_UNKNOWN", text, f"{name:.60}")
 
 
-def _one(request: web.Request, name: str) -> str | None:
+def one_value(request: web.Request, name: str) -> str | None:
+    """Return the value of a parameter.
+
+    Raises:
+        StatusError: it is given more than once.
+    """
     values = request.query.getall(name, [])
     if len(values) > 1:
         raise limits.invalid("PARAMETER_REPEATED", f"the parameter {name} is given more than once", name)
@@ -168,12 +185,12 @@ def _many(request: web.Request, name: str) -> list[str]:
 
 
 def _window(request: web.Request, default: int, maximum: int = limits.MAX_WINDOW_SECONDS) -> int:
-    text = _one(request, "window")
+    text = one_value(request, "window")
     return limits.check_window(None if text is None else limits.parse_duration(text, "window"), default, maximum)
 
 
 def _selection(request: web.Request) -> Selection:
-    arm = (_one(request, "arm") or "").lower().removeprefix("arm_")
+    arm = (one_value(request, "arm") or "").lower().removeprefix("arm_")
     if arm not in {"", "baseline", "candidate"}:
         raise limits.invalid("ARM_UNKNOWN", f"unknown arm {arm!r:.60}: use baseline or candidate", "arm")
     lanes = limits.parse_lanes(_many(request, "lanes"))

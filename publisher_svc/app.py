@@ -19,10 +19,12 @@ from lanecast.core.instruments import EVENT_DROPPED, QUEUE_DEPTH, Instruments
 from lanecast.core.policy import BUILT_IN
 from lanecast.core.priority import LANES
 from lanecast.errors import ConfigError
+from lanecast.runtime.agent import Agent
 from lanecast.runtime.grpc_server import GrpcServer
 from lanecast.runtime.otlp import OtlpExporter
 from lanecast.v1 import publisher_pb2 as pb
 from publisher_svc.config import PublisherConfig
+from publisher_svc.core.activity import Activity
 from publisher_svc.core.admission import LoadLimit
 from publisher_svc.core.expiry import Expiry
 from publisher_svc.core.registry import RegistryError, TypeRegistry
@@ -30,6 +32,7 @@ from publisher_svc.core.tail import Tail
 from publisher_svc.hub import Hub
 from publisher_svc.identity import Doorkeeper
 from publisher_svc.ingest import Ingest
+from publisher_svc.inspection import Inspection
 from publisher_svc.log.sqlite import SqliteEventLog, SqliteLogSettings
 from publisher_svc.publish_service import PublishService
 from publisher_svc.read_service import ReadService
@@ -84,6 +87,7 @@ class PublisherApp:
         self._instruments = Instruments()
         self._server = GrpcServer()
         self._exporter: OtlpExporter | None = None
+        self._agent: Agent | None = None
 
     async def start(self) -> dict[str, Any]:
         """Open the log, start to commit, serve. See `lifecycle.Service`."""
@@ -96,8 +100,9 @@ class PublisherApp:
         )
         self._log = SqliteEventLog.open(config.data_dir / LOG_FOLDER, settings)
         hub, tail, policy = Hub(), Tail(config.tail_bytes), BUILT_IN[config.policy]
+        activity = Activity()
         reader = LogReader(self._log, tail)
-        self._ingest = Ingest(self._log, self._registry, hub, tail, self._instruments, LoadLimit(), policy)
+        self._ingest = Ingest(self._log, self._registry, hub, tail, self._instruments, LoadLimit(), policy, activity)
         self._ingest.start()
         self._publish = PublishService(self._ingest, reader.epoch, self._doorkeeper)
         dropped = {lane: self._instruments.counter(EVENT_DROPPED, lane=lane.name, reason="expired") for lane in LANES}
@@ -107,6 +112,8 @@ class PublisherApp:
         servicer = PublisherServicer(self._publish, self._stream, ReadService(reader, self._registry, expiry))
         self._server.add(pb.DESCRIPTOR.services_by_name["PublisherService"], servicer)
         port = await self._server.start(config.host, config.port)
+        self._inspection = Inspection(activity, reader, self._stream.lags)
+        self._inspection.start()
         self._start_export()
         await self._server.serving()
         return {"address": f"{config.host}:{port}", "epoch": reader.epoch, "instance": config.instance}
@@ -117,6 +124,9 @@ class PublisherApp:
         await self._server.draining()
         self._publish.announce_drain(int(grace * 1000))
         self._stream.announce_drain(int(grace * 1000))
+        if self._agent is not None:
+            await self._agent.close()
+        await self._inspection.close()
         await self._server.stop(grace)
         await self._ingest.drain()
         if self._exporter is not None:
@@ -130,6 +140,8 @@ class PublisherApp:
                 self._instruments, config.metrics_target, service="publisher_svc", instance=config.instance
             )
             self._exporter.start()
+            self._agent = Agent(config.metrics_target, "publisher_svc", config.instance, self._inspection)
+            self._agent.start()
 
 
 def load_registry(type_files: tuple[str, ...]) -> TypeRegistry:

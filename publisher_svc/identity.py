@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+from lanecast.core.channel import is_reserved
 from lanecast.core.priority import LANES, Priority
 from lanecast.errors import ConfigError, StatusError, TokenError
 from lanecast.runtime import status, tokens
@@ -94,7 +95,8 @@ class Doorkeeper:
             return
         else:
             lanes = self._anonymous_lanes
-            key, name, lanes_for = _ANONYMOUS, "a publisher without a token", lambda _channel: lanes
+            key, name = _ANONYMOUS, "a publisher without a token"
+            lanes_for: LanesFor = lambda channel: frozenset() if is_reserved(channel) else lanes  # noqa: E731
             rate, ends_at = self._default_rate, math.inf
         bucket = None if rate is None else self._acquire(key, rate)
         try:

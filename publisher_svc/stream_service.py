@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 from lanecast.core.channel import check_channel
@@ -71,6 +71,14 @@ class StreamService:
         for stream in self._streams:
             stream.announce(pb.StreamEventsResponse(drain=pb.DrainNotice(grace_millis=grace_millis)))
 
+    def lags(self) -> dict[str, int]:
+        """Return, of each channel that a stream is behind in, the offsets from its cursor to the head: the most."""
+        found: dict[str, int] = {}
+        for stream in self._streams:
+            for channel, lag in stream.lags():
+                found[channel] = max(found.get(channel, 0), lag)
+        return found
+
     @property
     def queued_events(self) -> int:
         """Events that wait for a subscriber, over all streams."""
@@ -112,6 +120,11 @@ class _Stream:
     def queued_events(self) -> int:
         """Events that wait for this subscriber."""
         return self._downstream.queued_events
+
+    def lags(self) -> Iterator[tuple[str, int]]:
+        """Yield the channels this subscriber is behind in, with the offsets it lacks; a channel once for each lane."""
+        for channel, lane, cursor in self._downstream.lagging():
+            yield channel, max(0, self._reader.head((channel, lane)) - cursor)
 
     async def run(self, requests: AsyncIterator[pb.StreamEventsRequest]) -> None:
         """Serve the stream until the subscriber closes it or goes away."""

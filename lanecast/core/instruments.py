@@ -26,6 +26,8 @@ CONNECTION_ACTIVE = "lanecast.connection.active"
 CONNECTION_BUFFERED = "lanecast.connection.buffered"
 EVENTLOOP_LAG = "lanecast.eventloop.lag"
 TELEMETRY_DROPPED = "lanecast.telemetry.dropped"
+SYNTHETIC_ACCEPTED = "lanecast.synthetic.accepted"
+SYNTHETIC_DELIVERED = "lanecast.synthetic.delivered"
 
 UNITS: dict[str, str] = {
     HOP_DURATION: "s",
@@ -43,6 +45,8 @@ UNITS: dict[str, str] = {
     CONNECTION_ACTIVE: "{connection}",
     CONNECTION_BUFFERED: "By",
     TELEMETRY_DROPPED: "{item}",
+    SYNTHETIC_ACCEPTED: "{event}",
+    SYNTHETIC_DELIVERED: "{event}",
 }
 """Unit of each metric, in UCUM as OpenTelemetry asks."""
 

@@ -47,6 +47,8 @@ METRICS: dict[str, Metric] = {
     names.CONNECTION_ACTIVE: Metric(Kind.GAUGE, "Open connections."),
     names.CONNECTION_BUFFERED: Metric(Kind.GAUGE, "Bytes waiting for slow connections."),
     names.TELEMETRY_DROPPED: Metric(Kind.COUNTER, "Telemetry items that were not kept."),
+    names.SYNTHETIC_ACCEPTED: Metric(Kind.COUNTER, "Events of performance tests accepted by the publisher."),
+    names.SYNTHETIC_DELIVERED: Metric(Kind.COUNTER, "Events of performance tests delivered to their subscribers."),
 }
 """All metrics that are kept."""
 

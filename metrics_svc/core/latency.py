@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from lanecast.core.instruments import DELIVERY_DURATION, HOP_DURATION
 from lanecast.core.priority import BUDGET_SECONDS, LANES, Priority
+from lanecast.core.sketch import Sketch
 from metrics_svc.core.catalogue import HOPS, SCOPES, SERVER
 from metrics_svc.core.selection import Selection
 from metrics_svc.core.series import Series
@@ -64,8 +65,14 @@ def report(telemetry: Telemetry, selection: Selection, now_ns: int, window_secon
     """
     now = now_ns // NANOS
     span = telemetry.span(now - window_seconds, now + 1, now_ns)
-    found = (figure for lane in selection.lanes or LANES for figure in _lane_figures(telemetry, span, selection, lane))
-    return LatencyReport(now_ns, max(1.0, now_ns / NANOS - span.start), tuple(found))
+    found = figures_of(telemetry, selection, span)
+    return LatencyReport(now_ns, max(1.0, now_ns / NANOS - span.start), found)
+
+
+def figures_of(telemetry: Telemetry, selection: Selection, span: Span) -> tuple[LatencyFigure, ...]:
+    """Return one figure for each lane, scope and hop that has data in a span."""
+    lanes = selection.lanes or LANES
+    return tuple(figure for lane in lanes for figure in _lane_figures(telemetry, span, selection, lane))
 
 
 def _lane_figures(telemetry: Telemetry, span: Span, selection: Selection, lane: Priority) -> Iterator[LatencyFigure]:
@@ -103,16 +110,32 @@ def _figure(
     budget: float = 0.0,
 ) -> Iterator[LatencyFigure]:
     sketch = span.sketch(of_arm(series, selection.arm))
+    figure = figure_of(sketch, scope=scope, hop=hop, lane=lane, type_name=type_name, arm=selection.arm, budget=budget)
+    if figure is not None:
+        yield figure
+
+
+def figure_of(
+    sketch: Sketch,
+    *,
+    scope: str,
+    lane: Priority,
+    hop: str = "",
+    type_name: str = "",
+    arm: str = "",
+    budget: float = 0.0,
+) -> LatencyFigure | None:
+    """Return the figure of one histogram; None where it is empty."""
     count = sketch.count
     if not count:
-        return
+        return None
     p50, p95, p99, p999 = sketch.quantiles(_QUANTILES)
-    yield LatencyFigure(
+    return LatencyFigure(
         scope=scope,
         hop=hop,
         lane=lane,
         type=type_name,
-        arm=selection.arm,
+        arm=arm,
         count=count,
         p50=p50,
         p95=p95,

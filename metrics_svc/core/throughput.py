@@ -55,7 +55,12 @@ def report(telemetry: Telemetry, selection: Selection, now_ns: int, window_secon
     """
     now = now_ns // NANOS
     end = now - SETTLE_SECONDS
-    span = telemetry.span(end - window_seconds, end, now_ns)
+    return rates_of(telemetry, selection, telemetry.span(end - window_seconds, end, now_ns), now_ns)
+
+
+def rates_of(telemetry: Telemetry, selection: Selection, span: Span, now_ns: int) -> ThroughputReport:
+    """Return one figure for each lane with data in a span; queues and connections are those of the present."""
+    now = now_ns // NANOS
     recent = telemetry.span(now - GAUGE_SECONDS, now + 1, now_ns)
     figures = [_figure(telemetry, span, recent, selection, lane) for lane in selection.lanes or LANES]
     return ThroughputReport(
