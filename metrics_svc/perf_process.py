@@ -113,10 +113,12 @@ class Pacer:
 
     def _run(self) -> None:
         due = time.time_ns()
-        while not self._stop.is_set():
+        while True:
             due = max(due + _TICK_NS, time.time_ns())
             time.sleep(max(0.0, (due - time.time_ns()) / 1e9))
             self._sent.clear()
+            if self._stop.is_set():  # after `clear`, which may have undone the `set` of `close`
+                return
             try:
                 self._loop.call_soon_threadsafe(self._send)
             except RuntimeError:  # the loop has ended

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,9 @@ class PublisherApp:
         dropped = {lane: self._instruments.counter(EVENT_DROPPED, lane=lane.name, reason="expired") for lane in LANES}
         expiry = Expiry(time.monotonic_ns, time.time_ns, lambda lane, events: dropped[lane].add(events))
         self._stream = StreamService(hub, reader, self._ingest, self._registry.version, policy, expiry)
-        self._instruments.gauge(QUEUE_DEPTH, lambda: float(self._stream.queued_events), queue="stream")
+        for lane in LANES:
+            queued = partial(self._stream.queued_in, lane)
+            self._instruments.gauge(QUEUE_DEPTH, queued, queue="stream", lane=lane.name)
         servicer = PublisherServicer(self._publish, self._stream, ReadService(reader, self._registry, expiry))
         self._server.add(pb.DESCRIPTOR.services_by_name["PublisherService"], servicer)
         port = await self._server.start(config.host, config.port)

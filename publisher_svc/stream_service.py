@@ -79,10 +79,9 @@ class StreamService:
                 found[channel] = max(found.get(channel, 0), lag)
         return found
 
-    @property
-    def queued_events(self) -> int:
-        """Events that wait for a subscriber, over all streams."""
-        return sum(stream.queued_events for stream in self._streams)
+    def queued_in(self, lane: Priority) -> float:
+        """Return how many events of a lane wait for subscribers, over all streams."""
+        return float(sum(stream.queued_in(lane) for stream in self._streams))
 
 
 class _Stream:
@@ -116,10 +115,9 @@ class _Stream:
         self._channels: set[str] = set()
         self._wake = asyncio.Event()
 
-    @property
-    def queued_events(self) -> int:
-        """Events that wait for this subscriber."""
-        return self._downstream.queued_events
+    def queued_in(self, lane: Priority) -> int:
+        """Return how many events of a lane wait for this subscriber."""
+        return self._downstream.queued_in(lane)
 
     def lags(self) -> Iterator[tuple[str, int]]:
         """Yield the channels this subscriber is behind in, with the offsets it lacks; a channel once for each lane."""

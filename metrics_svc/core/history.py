@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from lanecast.core.instruments import DELIVERY_DURATION
 from metrics_svc.core import latency, throughput
 from metrics_svc.core.latency import LatencyReport
 from metrics_svc.core.selection import Selection
@@ -67,5 +66,4 @@ class RecentHistory:
 
     def types(self) -> list[str]:
         """See `History`."""
-        found = {series.attributes.get("type", "") for series in self._telemetry.series(DELIVERY_DURATION)}
-        return sorted(found - {""})
+        return list(latency.types_of(self._telemetry))

@@ -6,13 +6,13 @@ Owns which series make up a figure and what is computed of it. Reads `telemetry`
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lanecast.core.instruments import DELIVERY_DURATION, HOP_DURATION
 from lanecast.core.priority import BUDGET_SECONDS, LANES, Priority
 from lanecast.core.sketch import Sketch
 from metrics_svc.core.catalogue import HOPS, SCOPES, SERVER
-from metrics_svc.core.selection import Selection
+from metrics_svc.core.selection import EACH_TYPE, MAX_TYPES, Selection
 from metrics_svc.core.series import Series
 from metrics_svc.core.telemetry import NANOS, Telemetry
 from metrics_svc.core.windows import Span
@@ -71,8 +71,21 @@ def report(telemetry: Telemetry, selection: Selection, now_ns: int, window_secon
 
 def figures_of(telemetry: Telemetry, selection: Selection, span: Span) -> tuple[LatencyFigure, ...]:
     """Return one figure for each lane, scope and hop that has data in a span."""
-    lanes = selection.lanes or LANES
+    lanes, selection = selection.lanes or LANES, named(telemetry, selection)
     return tuple(figure for lane in lanes for figure in _lane_figures(telemetry, span, selection, lane))
+
+
+def named(telemetry: Telemetry, selection: Selection) -> Selection:
+    """Return a selection with the names of types in place of `EACH_TYPE`."""
+    if selection.types != (EACH_TYPE,):
+        return selection
+    return replace(selection, types=types_of(telemetry)[:MAX_TYPES] or (EACH_TYPE,))
+
+
+def types_of(telemetry: Telemetry) -> tuple[str, ...]:
+    """Return the full names of the types that have figures of their own, in order."""
+    found = {series.attributes.get("type", "") for series in telemetry.series(DELIVERY_DURATION)}
+    return tuple(sorted(found - {""}))
 
 
 def _lane_figures(telemetry: Telemetry, span: Span, selection: Selection, lane: Priority) -> Iterator[LatencyFigure]:

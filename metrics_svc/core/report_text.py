@@ -162,7 +162,8 @@ def _sla(data: ReportData) -> str:
 
 EXCLUDED = (
     "Outside the objectives: what happens in the network and in the browser after the last byte was handed over, "
-    "readers whose own connection is full, and replays that a reader asked for. A stretch of time without figures is no proof "
+    "readers whose own connection is full, and replays that a reader asked for. "
+    "A stretch of time without figures is no proof "
     "that an objective was met: a lane without data has the verdict “no data”."
 )
 

@@ -168,6 +168,11 @@ class Downstream:
         """Events that wait in queues."""
         return sum(lane.events for lane in self._lanes.values())
 
+    def queued_in(self, lane: Priority) -> int:
+        """Return how many events of a lane wait in queues."""
+        state = self._lanes.get(lane)
+        return 0 if state is None else state.events
+
     def add(self, channel: str, lane: Priority, cursor: int, *, live: bool) -> None:
         """Subscribe a lane of a channel after `cursor`; one that is there keeps its place."""
         state = self._lanes[lane]
