@@ -14,6 +14,7 @@ from metrics_svc.core.latency import LatencyReport
 from metrics_svc.core.selection import Selection
 from metrics_svc.core.telemetry import NANOS, Telemetry
 from metrics_svc.core.throughput import ThroughputReport
+from metrics_svc.core.windows import TIERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,9 @@ class History(Protocol):
     def stretch(self, start: int, end: int, now_ns: int, selection: Selection) -> Stretch:
         """Return the figures from the second `start` until before the second `end`, as far as they are kept."""
 
+    def finest(self, second: int, now_ns: int) -> int:
+        """Return the length in seconds of the shortest stretch that figures are kept for since `second`."""
+
     def reaches(self, before: int) -> bool:
         """Say whether anything is kept from before a second."""
 
@@ -59,6 +63,11 @@ class RecentHistory:
         figures = latency.figures_of(telemetry, selection, span)
         rates = throughput.rates_of(telemetry, selection, span, now_ns)
         return Stretch(span.start, span.end, LatencyReport(span.end * NANOS, float(span.seconds), figures), rates)
+
+    def finest(self, second: int, now_ns: int) -> int:
+        """See `History`."""
+        age = now_ns // NANOS - second
+        return next((width for width, slots in TIERS if age < width * (slots - 2)), TIERS[-1][0])
 
     def reaches(self, before: int) -> bool:
         """See `History`."""

@@ -162,11 +162,10 @@ def build(history: History, order: ReportOrder, now_ns: int) -> Generator[None, 
         figures = history.stretch(order.start, order.end, now_ns, Selection(types=(name,))).latency.figures
         typed += tuple(figure for figure in figures if figure.scope == SERVER)
         yield
-    step = step_of(order.end - order.start)
+    step = max(step_of(whole.seconds), history.finest(whole.start, now_ns))
     points = []
-    for start in range(order.start - order.start % step, min(order.end, now_ns // NANOS), step):
-        if start + step > whole.start:
-            points.append(_point(history.stretch(start, start + step, now_ns, Selection()), start))
+    for start in range(whole.start - whole.start % step, min(order.end, now_ns // NANOS), step):
+        points.append(_point(history.stretch(start, start + step, now_ns, Selection()), start))
         yield
     return ReportData(
         order=order,

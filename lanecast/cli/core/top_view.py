@@ -156,10 +156,9 @@ def _types(latency: pb.GetLatencyResponse, width: int) -> list[Text]:
     figures = [one for one in latency.figures if one.scope == pb.LATENCY_SCOPE_SERVER and one.type]
     if not figures:
         return [Text("no event type has deliveries in the window", "dim")]
-    longest = width - 50
     rows = [
         [
-            _shorten(one.type, longest),
+            one.type if len(one.type) <= width - 54 else one.type.rpartition(".")[2][: max(8, width - 54)],
             Priority(one.lane).name,
             percent(one.within_budget),
             millis(one.p50_seconds),
@@ -224,10 +223,6 @@ def _grid(
     lines = [line(heads, {}, "bold")]
     lines += [line(row, marks.get(number, {}), "") for number, row in enumerate(rows)]
     return [Text(note, "dim"), *lines] if note else lines
-
-
-def _shorten(name: str, longest: int) -> str:
-    return name if len(name) <= longest else "…" + name[-max(8, longest - 1) :]
 
 
 def _duration(seconds: int) -> str:
