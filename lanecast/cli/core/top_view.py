@@ -61,7 +61,7 @@ def view(snapshot: Snapshot, width: int, height: int | None = None) -> list[Text
         lines += [Text(), *_types(snapshot.types, width)]
     lines += [Text(), *_alerts(snapshot, width), *_advice(snapshot, width)]
     if height is None:
-        return lines
+        return [_cut(line, width) for line in lines]
     room = height - (1 if snapshot.keys else 0)
     if len(lines) > room:
         lines = [
@@ -75,14 +75,12 @@ def view(snapshot: Snapshot, width: int, height: int | None = None) -> list[Text
 
 def _head(snapshot: Snapshot, width: int) -> list[Text]:
     letter = "-ABCDF"[snapshot.status.grade]
-    title = Text.assemble(
-        ("grade ", "dim"), (letter, _GRADE_STYLES[snapshot.status.grade]),
-        (f" {snapshot.status.score:.0f}/100" if snapshot.status.grade else " nothing was measured", "dim"),
-        ("   last ", "dim"), _duration(snapshot.window), ("   ", ""), f"{snapshot.throughput.connections:,}",
-        (" connections", "dim"), ("   metrics ", "dim"), snapshot.target,
-    )  # fmt: skip
+    score = f" {snapshot.status.score:.0f}/100" if snapshot.status.grade else " no data"
+    title = Text.assemble(("grade ", "dim"), (letter, _GRADE_STYLES[snapshot.status.grade]), (score, "dim"))
+    title.append("   last ", "dim").append(_duration(snapshot.window))
     if snapshot.paused:
         title.append("   paused", "bold")
+    title.append(f"   {snapshot.throughput.connections:,}").append(" connections   at ", "dim").append(snapshot.target)
     lines = [title, *_processes(snapshot, width)]
     if snapshot.problem:
         lines.append(Text(snapshot.problem, "bold red"))
