@@ -115,7 +115,7 @@ class OperationsApi:
     async def list_reports(self, request: web.Request) -> web.Response:
         """Answer like ListReports."""
         check_names(request, ("page_size",))
-        found = await self._reports.list(_page_size(request))
+        found = await self._reports.newest(_page_size(request))
         return json_response(metrics_pb2.ListReportsResponse(reports=found))
 
     async def create_report(self, request: web.Request) -> web.Response:

@@ -40,7 +40,13 @@ from metrics_svc.perf_socket import PerfSocket
 PROGRESS_SECONDS = 0.5
 SETTLE_SECONDS = 5.0
 """How long after the last event was sent those on their way are waited for."""
-_SETTINGS = PublisherSettings(max_events=100_000, max_bytes=64 * 1024 * 1024, delivery_seconds=10.0, connect_timeout=3.0, close_timeout=2.0)
+_SETTINGS = PublisherSettings(
+    max_events=100_000,
+    max_bytes=64 * 1024 * 1024,
+    delivery_seconds=10.0,
+    connect_timeout=3.0,
+    close_timeout=2.0,
+)
 _OPENING_AT_ONCE = 32
 _TICK_NS = 250_000
 """The sender wakes at most this often; what is due then is sent together."""

@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -61,7 +61,7 @@ class PerformanceTests:
 
     async def run(
         self, request: metrics_pb2.RunPerformanceTestRequest, caller: str
-    ) -> AsyncIterator[metrics_pb2.RunPerformanceTestResponse]:
+    ) -> AsyncGenerator[metrics_pb2.RunPerformanceTestResponse, None]:
         """Carry out a test and yield its progress, then its result. Closing the iterator ends the test.
 
         Raises:

@@ -101,13 +101,13 @@ class Reports:
             raise StatusError(NOT_FOUND, "REPORT_NOT_FOUND", "there is no such report: ListReports names those kept")
         return report
 
-    async def list(self, size: int) -> list[metrics_pb2.Report]:
+    async def newest(self, size: int) -> list[metrics_pb2.Report]:
         """Return the newest reports without their texts.
 
         Raises:
             StatusError: `size` is out of bounds.
         """
-        return await asyncio.to_thread(self._list, page_size(size, 100))
+        return await asyncio.to_thread(self._newest, page_size(size, 100))
 
     def _order(self, request: metrics_pb2.CreateReportRequest) -> ReportOrder:
         now = self._clock_ns() // NANOS
@@ -158,7 +158,7 @@ class Reports:
             log.warning("the report %s cannot be read and counts as missing: %s", report_id, error)
             return None
 
-    def _list(self, size: int) -> list[metrics_pb2.Report]:
+    def _newest(self, size: int) -> list[metrics_pb2.Report]:
         found = []
         for path in self._files()[:size]:
             report = self._read(path.stem)
@@ -227,7 +227,7 @@ class ReportsServicer:
 
     async def ListReports(self, request: metrics_pb2.ListReportsRequest, _context: Any) -> Any:  # noqa: N802
         """See the contract."""
-        return metrics_pb2.ListReportsResponse(reports=await self._reports.list(request.page_size))
+        return metrics_pb2.ListReportsResponse(reports=await self._reports.newest(request.page_size))
 
 
 def _report_id(text: str, field: str) -> str:

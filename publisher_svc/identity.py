@@ -95,8 +95,7 @@ class Doorkeeper:
             return
         else:
             lanes = self._anonymous_lanes
-            key, name = _ANONYMOUS, "a publisher without a token"
-            lanes_for: LanesFor = lambda channel: frozenset() if is_reserved(channel) else lanes  # noqa: E731
+            key, name, lanes_for = _ANONYMOUS, "a publisher without a token", _unreserved(lanes)
             rate, ends_at = self._default_rate, math.inf
         bucket = None if rate is None else self._acquire(key, rate)
         try:
@@ -129,6 +128,11 @@ class Doorkeeper:
         if not self._key:
             self._key = tokens.load_or_create_key(self._config.data_dir)
         return self._key
+
+
+def _unreserved(lanes: frozenset[Priority]) -> LanesFor:
+    """Return the same lanes for all channels but those that are Lanecast's own."""
+    return lambda channel: frozenset() if is_reserved(channel) else lanes
 
 
 def token_expired() -> StatusError:

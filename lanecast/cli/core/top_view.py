@@ -19,7 +19,7 @@ from lanecast.v1 import metrics_pb2 as pb
 MIN_WIDTH = 40
 WINDOWS = (10, 60, 300, 3600)
 """Seconds; the key w goes from one to the next."""
-HOPS: tuple[tuple[int, str], ...] = (
+HOPS: tuple[tuple[pb.Hop.ValueType, str], ...] = (
     (pb.HOP_SDK_QUEUE, "sdk"),
     (pb.HOP_INGEST, "ingest"),
     (pb.HOP_LOG, "log"),
