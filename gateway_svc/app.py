@@ -84,6 +84,7 @@ class Gateway:
             # The other processes get the new connections at once.
             edge.stop_listening()
         self._announce_drain()
+        edge.finish_polls()
         self.upstream.flush()
         with suppress(TimeoutError):
             await asyncio.wait_for(edge.wait_flushed(), self._config.drain_seconds)

@@ -19,6 +19,7 @@ from gateway_svc.core.hub import Hub
 from gateway_svc.core.meter import Meter
 from gateway_svc.core.session import Session, SessionContext
 from gateway_svc.inbound import ParserPool
+from gateway_svc.poll import Poll
 from gateway_svc.websocket import Connection
 from lanecast.errors import StartError
 
@@ -53,6 +54,8 @@ class Edge:
         self.origins = [_ORIGIN_MISSING, *(Origin(origin) for origin in settings.allowed_origins)]
         self.connections: set[Connection] = set()
         """Connections with a session."""
+        self.polls: set[Poll] = set()
+        """Long polls under way."""
         self.draining = False
         self.upstream_ready: Callable[[], bool] = lambda: False
         self._deadlines: dict[Connection, float] = {}
@@ -130,6 +133,11 @@ class Edge:
         while self.context.totals.bytes:
             self._flushed.clear()
             await self._flushed.wait()
+
+    def finish_polls(self) -> None:
+        """Answer all long polls with what there is."""
+        for poll in list(self.polls):
+            poll.finish()
 
     def abort_all(self) -> None:
         """Cut everything that is left."""

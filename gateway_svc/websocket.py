@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from typing import Protocol, cast
 
 import uuid_utils
@@ -22,12 +21,23 @@ from websockets.server import ServerProtocol
 from websockets.typing import Origin
 
 from gateway_svc.core import frames
-from gateway_svc.core.handshake import BINARY_SUBPROTOCOL, Answer, Readiness, answer, check_head
+from gateway_svc.core.handshake import (
+    BINARY_SUBPROTOCOL,
+    Answer,
+    Readiness,
+    answer,
+    busy,
+    check_head,
+    is_preflight,
+)
 from gateway_svc.core.heartbeat import Wheel
 from gateway_svc.core.hub import Hub
 from gateway_svc.core.meter import Meter
+from gateway_svc.core.poll import is_poll, preflight
+from gateway_svc.core.poll import parse as poll_request
 from gateway_svc.core.session import Session, SessionContext
 from gateway_svc.inbound import Parser, ParserPool, server_protocol
+from gateway_svc.poll import Poll
 from lanecast.core import codes
 
 HANDSHAKE_SECONDS = 5.0
@@ -46,6 +56,7 @@ class ConnectionHost(Protocol):
     wheel: Wheel
     parsers: ParserPool
     origins: list[Origin | None]
+    polls: set[Poll]
 
     @property
     def readiness(self) -> Readiness:
@@ -71,7 +82,8 @@ class Connection(asyncio.Protocol):
     """One TCP connection: an HTTP request, and perhaps a WebSocket after it."""
 
     __slots__ = (
-        "__weakref__", "_closing", "_edge", "_fd", "_handshake", "_head", "_parser", "_paused", "_transport", "session",
+        "__weakref__", "_closing", "_edge", "_fd", "_handshake", "_head", "_parser", "_paused", "_poll", "_transport",
+        "session",
     )  # fmt: skip
 
     def __init__(self, edge: ConnectionHost) -> None:
@@ -82,6 +94,7 @@ class Connection(asyncio.Protocol):
         self._parser: Parser | None = None
         self._paused = False
         self._closing = False
+        self._poll: Poll | None = None
         self.session: Session | None = None
 
     def __repr__(self) -> str:
@@ -101,6 +114,9 @@ class Connection(asyncio.Protocol):
         """Let go of everything."""
         self._fd = -1
         self._parser = self._handshake = self._head = None
+        if self._poll is not None:
+            self._edge.polls.discard(self._poll)
+            self._poll.abandon()
         self._leave()
         self._edge.lost(self)
 
@@ -116,7 +132,7 @@ class Connection(asyncio.Protocol):
             return
         entries = session.outbox.resume()
         if entries:
-            self._edge.meter.flushed(entries, time.time_ns())
+            self._edge.meter.flushed(entries)
         if session.outbox.clear:
             session.resumed()
         self._edge.flushed()
@@ -125,7 +141,7 @@ class Connection(asyncio.Protocol):
         """Take bytes from the client."""
         if self.session is not None:
             self._on_frames(data)
-        elif not self._closing:
+        elif not self._closing and self._poll is None:
             self._on_request(data)
 
     # The core's sink
@@ -169,6 +185,10 @@ class Connection(asyncio.Protocol):
         if refusal is not None:
             self._reply(refusal)
             return
+        if is_preflight(bytes(head)):
+            if b"\r\n\r\n" in head:
+                self._reply(preflight(bytes(head), self._origins()))
+            return
         protocol = self._handshake
         if protocol is None:
             protocol = self._handshake = server_protocol(self._edge.origins)
@@ -184,6 +204,9 @@ class Connection(asyncio.Protocol):
             self._finish(b"".join(protocol.data_to_send()))
 
     def _answer(self, protocol: ServerProtocol, request: Request, rest: bytes) -> None:
+        if is_poll(request.path):
+            self._on_poll(request)
+            return
         refusal = answer(request.path, self._edge.readiness)
         if refusal is not None:
             self._reply(refusal)
@@ -205,6 +228,20 @@ class Connection(asyncio.Protocol):
         edge.opened(self, session)
         if rest:
             self._on_frames(rest)
+
+    def _on_poll(self, request: Request) -> None:
+        edge = self._edge
+        asked = busy(edge.readiness) or poll_request(request.path, request.headers, self._origins())
+        if isinstance(asked, Answer):
+            self._reply(asked)
+            return
+        edge.watch(self, asked.wait_seconds + HANDSHAKE_SECONDS)
+        poll = self._poll = Poll(asked, edge.hub, edge.context, edge.wheel, self._reply)
+        edge.polls.add(poll)
+        poll.start()
+
+    def _origins(self) -> list[str]:
+        return [origin for origin in self._edge.origins if origin is not None]
 
     def _reply(self, reply: Answer) -> None:
         self._finish(reply.serialize())

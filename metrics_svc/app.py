@@ -11,24 +11,33 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lanecast.core.priority import Priority
 from lanecast.runtime import tokens
 from lanecast.runtime.grpc_server import GrpcServer
 from lanecast.v1 import admin_pb2, metrics_pb2, rollout_pb2
 from metrics_svc import agents, otlp_receiver, session, static_files
 from metrics_svc.admin import Admin, AdminServicer
 from metrics_svc.agents import Agents
+from metrics_svc.alert_api import AlertsApi
 from metrics_svc.config import MetricsConfig
+from metrics_svc.core import grade, slo
 from metrics_svc.core.history import RecentHistory
+from metrics_svc.core.objectives import Objectives
 from metrics_svc.core.queries import Queries
+from metrics_svc.core.rules import Rules
+from metrics_svc.core.selection import Selection
 from metrics_svc.core.telemetry import Telemetry
 from metrics_svc.grpc_service import MetricsServicer, UnimplementedServicer
 from metrics_svc.http import HttpServer
 from metrics_svc.http_api import Handler, MetricsApi
+from metrics_svc.keeper import Keeper
 from metrics_svc.loop_lag import LoopLag
 from metrics_svc.operations_api import OperationsApi
 from metrics_svc.performance import PerformanceServicer, PerformanceTests
 from metrics_svc.reports import Reports, ReportsServicer
 from metrics_svc.streams import Streams
+from metrics_svc.watch import Watch
+from metrics_svc.webhook import Webhook
 
 
 class MetricsService:
@@ -43,17 +52,19 @@ class MetricsService:
         self._config = config
         self._page_dir = page_dir
         self._clock_ns = clock_ns
-        self.telemetry = Telemetry(clock_ns())
-        self._queries = Queries(self.telemetry)
+        objectives = config.objectives()
+        self.telemetry = Telemetry(clock_ns(), derive=slo.deriver(objectives))
+        self._queries = Queries(self.telemetry, objectives)
+        self.watch = self._build_watch(objectives)
         self._grpc_streams = Streams(config.max_streams)
         self._http_streams = Streams(config.max_streams)
         self._agents = Agents()
         self._admin = Admin(self._agents, self.telemetry, clock_ns)
         self._performance = PerformanceTests(
-            config.data_dir, config.publisher_targets, config.perf_gateway_urls or config.gateway_urls
+            config.data_dir, config.publisher_targets, config.perf_gateway_urls or config.gateway_urls, objectives
         )
         self._reports = Reports(
-            config.data_dir / "reports", RecentHistory(self.telemetry), clock_ns,
+            config.data_dir / "metrics" / "reports", RecentHistory(self.telemetry, objectives), clock_ns,
             schedule=config.report_schedule, most=config.max_reports,
         )  # fmt: skip
         self._lag = LoopLag(self.telemetry, config.instance, clock_ns)
@@ -71,9 +82,11 @@ class MetricsService:
         self._grpc = self._build_grpc()
         http_port = await self._http.start(config.host, config.http_port)
         try:
+            await self.watch.start()  # the history is there before the first report is taken
             port = await self._grpc.start(config.host, config.port)
         except BaseException:
             await self._http.close()
+            await self.watch.close()
             raise
         self._lag.start()
         self._reports.start()
@@ -99,13 +112,32 @@ class MetricsService:
         await self._grpc.stop(self._config.drain_seconds)
         await self._http.close()
         await self._lag.close()
+        await self.watch.close()
+
+    def _build_watch(self, objectives: Objectives) -> Watch:
+        config, clock_ns = self._config, self._clock_ns
+        keeper = Keeper(config.data_dir, self.telemetry)
+        webhook = Webhook(
+            config.webhook_url,
+            config.webhook_secret,
+            timeout_seconds=config.webhook_timeout_seconds,
+            deadline_seconds=config.webhook_deadline_seconds,
+            clock_ns=clock_ns,
+            on_changed=keeper.keep_notice,
+        )
+
+        def blame(lane: Priority, window_seconds: int) -> str:
+            return grade.blame(self._queries.latency(Selection(), clock_ns(), window_seconds), lane)
+
+        rules = Rules(self.telemetry, objectives, scale=config.alert_time_scale, blame=blame)
+        return Watch(self.telemetry, rules, keeper, webhook, instance=config.instance, clock_ns=clock_ns)
 
     def _build_grpc(self) -> GrpcServer:
         server = GrpcServer()
         server.add(otlp_receiver.SERVICE, otlp_receiver.OtlpReceiver(self.telemetry, self._clock_ns))
         server.add(agents.SERVICE, self._agents)
         servicer = MetricsServicer(
-            self._queries, self._grpc_streams, self._clock_ns,
+            self._queries, self._grpc_streams, self._clock_ns, self.watch,
             [ReportsServicer(self._reports), PerformanceServicer(self._performance)],
         )  # fmt: skip
         server.add(metrics_pb2.DESCRIPTOR.services_by_name["MetricsService"], servicer)
@@ -116,7 +148,8 @@ class MetricsService:
 
     async def _build_http(self) -> HttpServer:
         return HttpServer(
-            MetricsApi(self._queries, self._http_streams, self._clock_ns),
+            MetricsApi(self._queries, self._http_streams, self._clock_ns, self.watch),
+            AlertsApi(self.watch, self._config.session_networks),
             self.telemetry,
             await self._session(),
             static_files.security_headers(self._config.gateway_urls),

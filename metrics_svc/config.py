@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from lanecast.core.channel import check_pattern
 from lanecast.errors import ConfigError
 from lanecast.runtime.config import option
+from metrics_svc.core import objectives
+from metrics_svc.core.objectives import Objectives
 from metrics_svc.core.report_schedule import SCHEDULES
 
 SECTION = "metrics"
@@ -56,6 +58,25 @@ class MetricsConfig:
     niceness: int = option(
         10, "How much more processor time others may claim, 0 to 19: delivery goes before telemetry."
     )
+    slo_limits: tuple[str, ...] = option(
+        (), "Limits of lanes that differ from the design's 1, 5, 10 and 50 ms, as CRITICAL=2ms."
+    )
+    slo_objectives: tuple[str, ...] = option(
+        (), "Shares of deliveries within the limit over 30 days that differ from 99, 99.5, 99.5, 99 %, as LOW=98%."
+    )
+    slo_second_limits: tuple[str, ...] = option(
+        (), "Wider limits for more deliveries, as HIGH=20ms@99.9%, or CRITICAL=none; CRITICAL has 5ms@99.9%."
+    )
+    slo_loss_budgets: tuple[str, ...] = option(
+        (), "Shares of deliveries that may be lost which differ from 0.01, 0.05, 0.1 and 0.5 %, as LOW=1%."
+    )
+    alert_time_scale: float = option(
+        1.0, "Multiplies the windows and times of all alert rules. For trying them out: 0.01 makes an hour 36 s."
+    )
+    webhook_url: str = option("", "Where alerts are sent to by POST; empty: nowhere.")
+    webhook_secret: str = option("", "Key of the signature that each notification carries; empty: it carries none.")
+    webhook_timeout_seconds: float = option(10.0, "Longest time for one try to send a notification.")
+    webhook_deadline_seconds: float = option(3600.0, "How long a notification is tried before it is given up.")
     drain_seconds: float = option(5.0, "Longest time that calls in progress may take after SIGTERM.")
 
     def __post_init__(self) -> None:
@@ -76,6 +97,27 @@ class MetricsConfig:
             raise ConfigError("max_reports must be at least 1")
         if self.max_streams < 1 or self.drain_seconds < 0:
             raise ConfigError("max_streams must be at least 1 and drain_seconds at least 0")
+        self._check_alerts()
+
+    def objectives(self) -> Objectives:
+        """Return what each lane promises.
+
+        Raises:
+            ConfigError: an entry is malformed or out of range.
+        """
+        return objectives.read(self.slo_limits, self.slo_objectives, self.slo_second_limits, self.slo_loss_budgets)
+
+    def _check_alerts(self) -> None:
+        self.objectives()
+        if not 0.0001 <= self.alert_time_scale <= 1.0:
+            raise ConfigError("alert_time_scale must be from 0.0001 to 1")
+        if not 0.1 <= self.webhook_timeout_seconds <= 60.0:
+            raise ConfigError("webhook_timeout_seconds must be from 0.1 to 60")
+        if not 1.0 <= self.webhook_deadline_seconds <= 86_400.0:
+            raise ConfigError("webhook_deadline_seconds must be from 1 to 86,400")
+        parts = urlsplit(self.webhook_url)
+        if self.webhook_url and (parts.scheme not in {"http", "https"} or not parts.hostname):
+            raise ConfigError("webhook_url is no web address: write it as https://host/path")
 
 
 def _check_url(url: str, option_name: str) -> None:

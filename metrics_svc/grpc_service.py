@@ -13,22 +13,30 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from lanecast.errors import StatusError
 from lanecast.v1 import metrics_pb2
 from metrics_svc import messages
+from metrics_svc.alert_rpcs import AlertRpcs
 from metrics_svc.core import selection as limits
 from metrics_svc.core.queries import Queries
 from metrics_svc.streams import UNAVAILABLE, Streams
+from metrics_svc.watch import Watch
 
 UNIMPLEMENTED = 12
 """The canonical gRPC code."""
 _NOTHING: tuple[None, ...] = ()
 
 
-class MetricsServicer:
+class MetricsServicer(AlertRpcs):
     """The rpcs of MetricsService."""
 
     def __init__(
-        self, queries: Queries, streams: Streams, clock_ns: Callable[[], int], others: Sequence[object] = ()
+        self,
+        queries: Queries,
+        streams: Streams,
+        clock_ns: Callable[[], int],
+        watch: Watch,
+        others: Sequence[object] = (),
     ) -> None:
-        """Serve the rpcs about figures; those of `others`, by their names, serve the rest of the contract."""
+        """Serve the rpcs about figures and alerts; those of `others`, by their names, serve the rest."""
+        super().__init__(watch, streams)
         self._others = tuple(others)
         self._queries = queries
         self._streams = streams

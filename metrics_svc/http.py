@@ -11,6 +11,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from lanecast.errors import StartError
+from metrics_svc.alert_api import AlertsApi
 from metrics_svc.core.prometheus import CONTENT_TYPE, render
 from metrics_svc.core.telemetry import Telemetry
 from metrics_svc.http_api import Handler, MetricsApi, error_response, errors
@@ -28,6 +29,7 @@ class HttpServer:
     def __init__(
         self,
         api: MetricsApi,
+        alerts: AlertsApi,
         telemetry: Telemetry,
         session: Handler,
         headers: dict[str, str],
@@ -39,10 +41,11 @@ class HttpServer:
         self._headers = headers
         self._clock_ns = clock_ns
         self._ready = False
-        self._app = web.Application(middlewares=[_guard, errors], client_max_size=1024)
+        self._app = web.Application(middlewares=[_guard, errors], client_max_size=4096)
         self._app.on_response_prepare.append(self._add_headers)
         self._app.add_routes(api.routes())
         self._app.add_routes(operations.routes())
+        self._app.add_routes(alerts.routes())
         self._app.add_routes(
             [
                 web.get("/healthz", self._healthz),

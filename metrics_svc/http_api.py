@@ -14,10 +14,13 @@ from google.protobuf.message import Message
 
 from lanecast.errors import StatusError
 from metrics_svc import messages
+from metrics_svc.alert_feed import Watcher
+from metrics_svc.alert_messages import alert_message
 from metrics_svc.core import selection as limits
 from metrics_svc.core.queries import Queries
 from metrics_svc.core.selection import Selection
 from metrics_svc.streams import Streams
+from metrics_svc.watch import Watch
 
 PREFIX = "/api/v1/websocket-performance"
 HEARTBEAT_SECONDS = 15.0
@@ -34,7 +37,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class MetricsApi:
     """Handlers of the paths under `PREFIX`."""
 
-    def __init__(self, queries: Queries, streams: Streams, clock_ns: Callable[[], int]) -> None:
+    def __init__(self, queries: Queries, streams: Streams, clock_ns: Callable[[], int], alerts: Watch) -> None:
+        self._alerts = alerts
         self._queries = queries
         self._streams = streams
         self._clock_ns = clock_ns
@@ -72,24 +76,30 @@ class MetricsApi:
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """Send what WatchMetrics would, as server-sent events, until the reader or the service goes."""
         check_names(request, (*_COMMON, "interval"))
-        text = one_value(request, "interval")
+        text = one(request, "interval")
         interval = limits.check_interval(None if text is None else limits.parse_duration(text, "interval"))
         window = _window(request, limits.DEFAULT_WATCH_WINDOW_SECONDS, limits.MAX_WATCH_WINDOW_SECONDS)
         chosen = _selection(request)
-        with self._streams.enter():
+        with self._streams.enter(), self._alerts.feed.watch(self._alerts.open_alerts()) as watcher:
             response = web.StreamResponse(
                 headers={"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
             )
             await response.prepare(request)
             await write_event(response, request, "retry: 2000\n\n")
             try:
-                await self._send_until_drained(response, request, chosen, interval, window)
+                await self._send_until_drained(response, request, chosen, interval, window, watcher)
             except ConnectionError:
                 return response  # the reader has gone
             return response
 
     async def _send_until_drained(
-        self, response: web.StreamResponse, request: web.Request, chosen: Selection, interval: float, window: int
+        self,
+        response: web.StreamResponse,
+        request: web.Request,
+        chosen: Selection,
+        interval: float,
+        window: int,
+        watcher: Watcher,
     ) -> None:
         number = 0
         while True:
@@ -98,18 +108,26 @@ class MetricsApi:
             message = messages.watch_response(latency, self._queries.throughput(chosen, now_ns, window))
             await write_event(response, request, f"id: {number}\nevent: metrics\ndata: {to_json(message)}\n\n")
             number += 1
-            if not await self._pause(response, request, interval):
+            if not await self._pause(response, request, interval, watcher):
                 await write_event(response, request, "event: drain\ndata: {}\n\n")
                 return
 
-    async def _pause(self, response: web.StreamResponse, request: web.Request, interval: float) -> bool:
-        rest = interval
-        while rest > HEARTBEAT_SECONDS:
-            if not await self._streams.pause(HEARTBEAT_SECONDS):
+    async def _pause(
+        self, response: web.StreamResponse, request: web.Request, interval: float, watcher: Watcher
+    ) -> bool:
+        """Wait for the next figures, while alerts and heartbeats go out; say whether the stream shall go on."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + interval
+        while True:
+            for alert in watcher.take():
+                await write_event(response, request, f"event: alert\ndata: {to_json(alert_message(alert))}\n\n")
+            rest = due - loop.time()
+            if rest <= 0:
+                return not self._streams.draining
+            if not await watcher.pause(self._streams, min(rest, HEARTBEAT_SECONDS)):
                 return False
-            await write_event(response, request, ": heartbeat\n\n")
-            rest -= HEARTBEAT_SECONDS
-        return await self._streams.pause(rest)
+            if due - loop.time() > 0 and not watcher.pending:
+                await write_event(response, request, ": heartbeat\n\n")
 
 
 @web.middleware
@@ -156,7 +174,7 @@ async def write_event(response: web.StreamResponse, request: web.Request, text: 
 
 
 def check_names(request: web.Request, allowed: tuple[str, ...]) -> None:
-    """Refuse parameters that mean nothing.
+    """Refuse parameters that are not among `allowed`.
 
     Raises:
         StatusError: there is one.
@@ -168,8 +186,8 @@ def check_names(request: web.Request, allowed: tuple[str, ...]) -> None:
             raise limits.invalid("PARAMETER_UNKNOWN", text, f"{name:.60}")
 
 
-def one_value(request: web.Request, name: str) -> str | None:
-    """Return the value of a parameter.
+def one(request: web.Request, name: str) -> str | None:
+    """Return the value of a parameter, None where it is not given.
 
     Raises:
         StatusError: it is given more than once.
@@ -185,12 +203,12 @@ def _many(request: web.Request, name: str) -> list[str]:
 
 
 def _window(request: web.Request, default: int, maximum: int = limits.MAX_WINDOW_SECONDS) -> int:
-    text = one_value(request, "window")
+    text = one(request, "window")
     return limits.check_window(None if text is None else limits.parse_duration(text, "window"), default, maximum)
 
 
 def _selection(request: web.Request) -> Selection:
-    arm = (one_value(request, "arm") or "").lower().removeprefix("arm_")
+    arm = (one(request, "arm") or "").lower().removeprefix("arm_")
     if arm not in {"", "baseline", "candidate"}:
         raise limits.invalid("ARM_UNKNOWN", f"unknown arm {arm!r:.60}: use baseline or candidate", "arm")
     lanes = limits.parse_lanes(_many(request, "lanes"))

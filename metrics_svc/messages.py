@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from lanecast.core.priority import Priority
 from lanecast.v1 import event_pb2, metrics_pb2
-from metrics_svc.core.grade import Status
+from metrics_svc.core.grade import LaneStatus, Status
 from metrics_svc.core.latency import HOP, LatencyFigure, LatencyReport
 from metrics_svc.core.selection import Selection, check_types, invalid
 from metrics_svc.core.throughput import ThroughputFigure, ThroughputReport
@@ -74,18 +74,17 @@ def status_response(status: Status) -> metrics_pb2.GetOptimizationStatusResponse
     return metrics_pb2.GetOptimizationStatusResponse(
         grade=metrics_pb2.Grade.ValueType(status.grade),
         score=status.score,
-        lanes=[
-            metrics_pb2.LaneStatus(
-                lane=event_pb2.Priority.ValueType(lane.lane),
-                good_ratio=lane.good_ratio,
-                objective=lane.objective,
-                budget_remaining=lane.budget_remaining,
-                slowest_hop=_hop(lane.slowest_hop),
-                reason=lane.reason,
-            )
-            for lane in status.lanes
-        ],
+        lanes=map(_lane_status, status.lanes),
         advice=[metrics_pb2.Advice(action=item.action, evidence=item.evidence) for item in status.advice],
+        types=[
+            metrics_pb2.TypeStatus(
+                type=one.type,
+                grade=metrics_pb2.Grade.ValueType(one.grade),
+                score=one.score,
+                lanes=map(_lane_status, one.lanes),
+            )
+            for one in status.types
+        ],
     )
 
 
@@ -113,6 +112,17 @@ def latency_figure(figure: LatencyFigure) -> metrics_pb2.LatencyFigure:
         mean_seconds=figure.mean,
         budget_seconds=figure.budget,
         within_budget=figure.within_budget,
+    )
+
+
+def _lane_status(lane: LaneStatus) -> metrics_pb2.LaneStatus:
+    return metrics_pb2.LaneStatus(
+        lane=event_pb2.Priority.ValueType(lane.lane),
+        good_ratio=lane.good_ratio,
+        objective=lane.objective,
+        budget_remaining=lane.budget_remaining,
+        slowest_hop=_hop(lane.slowest_hop),
+        reason=lane.reason,
     )
 
 

@@ -58,7 +58,18 @@ OPERATIONS = (
     Operation(
         "get", f"{PREFIX}/stream", "Latency and throughput as they change",
         metrics_pb2.WatchMetricsResponse.DESCRIPTOR, (*_FIGURES, "interval"), media="text/event-stream",
-        errors=(400, 429, 503), text="Server-sent events: `metrics` with the message as data, `drain` at the end.",
+        errors=(400, 429, 503),
+        text="Server-sent events: `metrics` with the message as data, `alert` with one that changed, `drain` last.",
+    ),
+    Operation(
+        "get", f"{PREFIX}/alerts", "Alerts, newest first",
+        metrics_pb2.ListAlertsResponse.DESCRIPTOR, ("state", "page_size", "page_token"),
+    ),
+    Operation(
+        "post", f"{PREFIX}/alerts", "Take care of an alert, or silence it",
+        metrics_pb2.AcknowledgeAlertResponse.DESCRIPTOR,
+        body=metrics_pb2.AcknowledgeAlertRequest.DESCRIPTOR, errors=(400, 403, 404, 409),
+        text="Answered only to the machine that the service runs on.",
     ),
     Operation(
         "post", f"{PREFIX}/performance-test", "Send synthetic events through the whole path",
@@ -109,6 +120,7 @@ _PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
     "lanes": ("Only these lanes, with commas between them.", {"type": "string", "examples": ["CRITICAL,HIGH"]}),
     "types": ("Only these event types, full names with commas between them.", {"type": "string"}),
     "arm": ("Only this arm of a rollout.", {"type": "string", "enum": ["baseline", "candidate"]}),
+    "state": ("Only alerts in this state.", {"type": "string", "enum": ["pending", "firing", "resolved"]}),
     "order": ("The measure, greatest first.", {"type": "string", "enum": ["rate", "lag", "subscribers"]}),
     "page_size": ("Most entries to return.", {"type": "integer", "minimum": 1, "maximum": 1000}),
     "page_token": ("`nextPageToken` of the page before.", {"type": "string"}),
@@ -118,9 +130,9 @@ _PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 _REASONS = {
     400: "The request is malformed.",
-    403: "A page of another site asks, or the body is not declared as JSON.",
+    403: "The caller may not: a page of another site, or one on another machine.",
     404: "There is no such thing.",
-    409: "Another performance test is running.",
+    409: "It cannot be done as things stand: another performance test is running, the alert is resolved.",
     429: "Too much is under way; `Retry-After` says when to try again.",
     503: "A service that is needed does not answer, or this one is going away.",
 }

@@ -25,7 +25,7 @@ from metrics_svc.http_api import (
     PREFIX,
     check_names,
     json_response,
-    one_value,
+    one,
     to_json,
     write_event,
 )
@@ -87,7 +87,7 @@ class OperationsApi:
     async def channels(self, request: web.Request) -> web.Response:
         """Answer like ListChannels."""
         check_names(request, ("order", "page_size"))
-        order = (one_value(request, "order") or "rate").lower()
+        order = (one(request, "order") or "rate").lower()
         if order not in ORDERS:
             raise invalid("ORDER_UNKNOWN", f"unknown order {order!r:.60}: use rate, lag or subscribers", "order")
         size = _page_size(request)
@@ -99,9 +99,9 @@ class OperationsApi:
         """Answer like ListSessions."""
         check_names(request, ("subject", "page_size", "page_token"))
         question = admin_pb2.ListSessionsRequest(
-            subject=one_value(request, "subject") or "",
+            subject=one(request, "subject") or "",
             page_size=_page_size(request),
-            page_token=one_value(request, "page_token") or "",
+            page_token=one(request, "page_token") or "",
         )
         return json_response(await self._admin.sessions(question))
 
@@ -127,7 +127,7 @@ class OperationsApi:
     async def get_report(self, request: web.Request) -> web.Response:
         """Answer like GetReport, or with one of the report's forms."""
         check_names(request, ("format",))
-        wanted = one_value(request, "format")
+        wanted = one(request, "format")
         if wanted is not None and wanted not in _FORMATS:
             raise invalid("FORMAT_UNKNOWN", f"unknown format {wanted!r:.60}: use html, md or json", "format")
         report = await self._reports.get(request.match_info["id"])
@@ -154,7 +154,7 @@ class OperationsApi:
         try:
             text = await request.text()
         except web.HTTPRequestEntityTooLarge as error:
-            raise invalid("BODY_TOO_LARGE", "the body is too large: send at most 1 KiB", "body") from error
+            raise invalid("BODY_TOO_LARGE", "the body is too large: send at most 4 KiB", "body") from error
         except (UnicodeDecodeError, LookupError) as error:
             raise invalid("BODY_MALFORMED", "the body is not UTF-8: send JSON", "body") from error
         try:
@@ -175,7 +175,7 @@ def _failure(error: StatusError) -> str:
 
 
 def _page_size(request: web.Request) -> int:
-    text = one_value(request, "page_size")
+    text = one(request, "page_size")
     if text is None:
         return 0
     if not text.isdecimal() or not 1 <= int(text[:9]) <= 1000:

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -32,6 +32,7 @@ from lanecast.publisher.settings import PublisherSettings
 from lanecast.v1 import metrics_pb2
 from lanecast.v1.event_pb2 import EventBatch
 from metrics_svc import messages
+from metrics_svc.core.objectives import DEFAULTS, Objective, Objectives, SecondLimit
 from metrics_svc.core.perf_account import PerfAccount, Stamps
 from metrics_svc.core.perf_payload import payloads
 from metrics_svc.core.perf_plan import PerfPlan, channel_name
@@ -64,6 +65,8 @@ class Order:
     gateway_urls: tuple[str, ...]
     token: str
     """Grants the channels of tests, for publishing and subscribing."""
+    objectives: Objectives = field(default_factory=lambda: DEFAULTS)
+    """What the grade is about."""
 
     def to_json(self) -> str:
         """Return the order as a line."""
@@ -80,6 +83,7 @@ class Order:
             "publisher_targets": self.publisher_targets,
             "gateway_urls": self.gateway_urls,
             "token": self.token,
+            "objectives": [asdict(objective) for objective in self.objectives.values()],
         })  # fmt: skip
 
     @classmethod
@@ -89,7 +93,13 @@ class Order:
         plan = fields.pop("plan")
         mix = tuple((Priority(lane), weight) for lane, weight in plan.pop("mix"))
         targets, urls = tuple(fields["publisher_targets"]), tuple(fields["gateway_urls"])
-        return cls(fields["id"], PerfPlan(mix=mix, **plan), targets, urls, fields["token"])
+        objectives = dict(map(_objective, fields["objectives"]))
+        return cls(fields["id"], PerfPlan(mix=mix, **plan), targets, urls, fields["token"], objectives)
+
+
+def _objective(fields: dict[str, Any]) -> tuple[Priority, Objective]:
+    lane, second = Priority(fields.pop("lane")), fields.pop("second")
+    return lane, Objective(lane=lane, second=SecondLimit(**second) if second else None, **fields)
 
 
 class Pacer:
@@ -138,7 +148,7 @@ class PerfRun:
     def __init__(self, order: Order) -> None:
         self._order = order
         self._plan = order.plan
-        self.account = PerfAccount(order.plan)
+        self.account = PerfAccount(order.plan, order.objectives)
         self._payloads: dict[Priority, Message] = payloads(order.plan.payload_bytes)
         self._channels = [channel_name(order.id, index) for index in range(order.plan.subscribers)]
         self._prefix = f"{order.id}-"

@@ -25,6 +25,7 @@ from lanecast.errors import StatusError
 from lanecast.runtime import tokens
 from lanecast.v1 import metrics_pb2
 from metrics_svc import messages
+from metrics_svc.core.objectives import Objectives
 from metrics_svc.core.perf_plan import CHANNELS, PerfPlan
 from metrics_svc.core.selection import invalid
 from metrics_svc.perf_process import Order
@@ -43,7 +44,10 @@ _ENVIRON = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "PYTHONPA
 class PerformanceTests:
     """Runs tests."""
 
-    def __init__(self, data_dir: Path, publisher_targets: Sequence[str], gateway_urls: Sequence[str]) -> None:
+    def __init__(
+        self, data_dir: Path, publisher_targets: Sequence[str], gateway_urls: Sequence[str], objectives: Objectives
+    ) -> None:
+        self._objectives = objectives
         self._data_dir = data_dir
         self._publisher_targets = tuple(publisher_targets)
         self._gateway_urls = tuple(gateway_urls)
@@ -96,7 +100,7 @@ class PerformanceTests:
             publish=[f"{CHANNELS}*"],
             rate=tokens.Rate(2.0 * plan.rate, 2 * plan.rate + 1000),
         )
-        return Order(test, plan, self._publisher_targets, self._gateway_urls, token)
+        return Order(test, plan, self._publisher_targets, self._gateway_urls, token, self._objectives)
 
 
 class _Child:

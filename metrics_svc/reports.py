@@ -1,7 +1,7 @@
 """Makes and keeps reports.
 
-Owns the folder `reports` in the data directory, one file for each report, and the task that makes scheduled ones. A
-report's id is its request id, so a retry finds what the first call made. Called by the gRPC and HTTP shells.
+Owns the folder `metrics/reports` in the data directory, one file for each report, and the task that makes scheduled
+ones. A report's id is its request id, so a retry finds what the first call made. Called by the gRPC and HTTP shells.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ Owns which parts there are and the order in which they start and stop. Called by
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -16,6 +17,7 @@ from google.protobuf import descriptor_pb2
 from google.protobuf.message import DecodeError
 
 from lanecast.ai.v1 import analytics_pb2, bots_pb2, concierge_pb2, strategy_pb2
+from lanecast.core import exit_codes
 from lanecast.core.instruments import EVENT_DROPPED, QUEUE_DEPTH, Instruments
 from lanecast.core.policy import BUILT_IN
 from lanecast.core.priority import LANES
@@ -79,10 +81,16 @@ class PublisherServicer:
 class PublisherApp:
     """A running publisher_svc; see `lanecast.runtime.lifecycle.Service`."""
 
-    def __init__(self, config: PublisherConfig, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        config: PublisherConfig,
+        clock: Callable[[], float] = time.monotonic,
+        end: Callable[[int], object] = os._exit,
+    ) -> None:
         if config.policy not in BUILT_IN:
             raise ConfigError(f"unknown delivery policy {config.policy!r}: use one of {', '.join(sorted(BUILT_IN))}")
         self._config = config
+        self._end = end
         self._doorkeeper = Doorkeeper(config, clock)
         self._registry = load_registry(config.type_files)
         self._instruments = Instruments()
@@ -103,7 +111,9 @@ class PublisherApp:
         hub, tail, policy = Hub(), Tail(config.tail_bytes), BUILT_IN[config.policy]
         activity = Activity()
         reader = LogReader(self._log, tail)
-        self._ingest = Ingest(self._log, self._registry, hub, tail, self._instruments, LoadLimit(), policy, activity)
+        self._ingest = Ingest(
+            self._log, self._registry, hub, tail, self._instruments, LoadLimit(), policy, activity, self._on_failure
+        )
         self._ingest.start()
         self._publish = PublishService(self._ingest, reader.epoch, self._doorkeeper)
         dropped = {lane: self._instruments.counter(EVENT_DROPPED, lane=lane.name, reason="expired") for lane in LANES}
@@ -135,6 +145,11 @@ class PublisherApp:
         if self._exporter is not None:
             await self._exporter.close()
         await self._log.close()
+
+    def _on_failure(self, error: BaseException) -> None:
+        """End at once: what is in the log is safe, and what is not acknowledged will be sent again."""
+        log.critical("the publisher ends, since it can acknowledge nothing any more: %s", error, exc_info=error)
+        self._end(exit_codes.FAILED)
 
     def _start_export(self) -> None:
         config = self._config

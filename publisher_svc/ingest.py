@@ -3,7 +3,9 @@
 Owns the way of an event through publisher_svc: check, wait for its turn, commit, keep in the tail, dispatch,
 acknowledge. Called by the publish service; the only writer of the log. What arrives is committed at once where the log
 can do that, otherwise by a task: express lanes first, bulk lanes in small slices, so that a CRITICAL event never waits
-for more than one small commit. Everything that arrives while the log waits for its disk joins the next commit.
+for more than one small commit. Where an acknowledgement has to wait for the disk, delivery and further commits do not:
+what was committed meanwhile shares the next flush. A flush that fails is final (`on_failure`): nothing is acknowledged
+any more.
 """
 
 from __future__ import annotations
@@ -90,8 +92,16 @@ class Ingest:
         limit: LoadLimit,
         policy: Policy,
         activity: Activity,
+        on_failure: Callable[[BaseException], None],
     ) -> None:
         self._log = event_log
+        self._needs_sync = event_log.needs_sync
+        self._on_failure = on_failure
+        self._unsynced: list[list[_Waiting]] = []
+        """Committed, but not to be acknowledged before the next flush."""
+        self._committed = asyncio.Event()
+        self._synced = asyncio.Event()
+        self._synced.set()
         self._registry = registry
         self._hub = hub
         self._tail = tail
@@ -107,7 +117,7 @@ class Ingest:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._heads: dict[ChannelLane, bytes] = {}
         self._accepted = {lane: instruments.counter(EVENT_ACCEPTED, lane=lane.name) for lane in LANES}
         self._duplicate = {lane: instruments.counter(EVENT_DUPLICATE, lane=lane.name) for lane in LANES}
@@ -118,15 +128,26 @@ class Ingest:
 
     def start(self) -> None:
         """Begin to commit."""
-        self._task = asyncio.create_task(self._run(), name="ingest")
+        self._tasks = [
+            asyncio.create_task(self._run(), name="ingest"),
+            asyncio.create_task(self._run_sync(), name="ingest-sync"),
+        ]
+        for task in self._tasks:
+            task.add_done_callback(self._on_task_done)
 
     async def drain(self) -> None:
         """Return once everything submitted has been answered, and stop. Nothing may be submitted afterwards."""
         await self._idle.wait()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        await self._synced.wait()
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:  # nobody would commit any more, and publishers would wait for ever
+            self._on_failure(error)
 
     def submit(
         self,
@@ -222,6 +243,9 @@ class Ingest:
             self._put_off = batch
             return
         self._dispatch(batch)
+        if self._needs_sync:
+            self._acknowledge_later(batch)
+            return
         for waiting in batch:
             self._settle(waiting, None)
 
@@ -230,20 +254,49 @@ class Ingest:
         try:
             await self._log.append([waiting.entry for waiting in batch])
             self._dispatch(batch)
-            await self._log.sync()
         except LogError as error:
             self._refuse_all(batch, error)
             return
         finally:
             self._waiting_for_log = False
+        if self._needs_sync:
+            self._acknowledge_later(batch)
+        else:
+            await self._acknowledge(batch)
+
+    def _acknowledge_later(self, batch: list[_Waiting]) -> None:
+        self._unsynced.append(batch)
+        self._synced.clear()
+        self._committed.set()
+
+    async def _run_sync(self) -> None:
+        while True:
+            await self._committed.wait()
+            self._committed.clear()
+            while self._unsynced:
+                batches, self._unsynced = self._unsynced, []
+                await self._log.sync()  # its failure ends this task, see `_on_task_done`
+                for batch in batches:
+                    await self._acknowledge(batch)
+            self._synced.set()
+
+    async def _acknowledge(self, batch: list[_Waiting]) -> None:
         for waiting in batch:
             self._settle(waiting, await self._check_reuse(waiting) if waiting.entry.duplicate else None)
 
     def _refuse_all(self, batch: list[_Waiting], error: LogError) -> None:
+        """Refuse what could not be stored, and whatever waits behind it in a producer's channel and lane."""
         log.error("events were refused: %s", error)
         refusal = admission.not_stored(str(error))
+        for waiting in reversed(batch):  # the first one is to be the fence
+            waiting.submission.order.hold(waiting.entry.channel, waiting.entry.lane, waiting.entry.event_id)
         for waiting in batch:
             self._settle(waiting, refusal)
+        failed = {(waiting.submission.order, waiting.entry.key) for waiting in batch}
+        for queue in (self._express, self._bulk):
+            for waiting in [each for each in queue if (each.submission.order, each.entry.key) in failed]:
+                queue.remove(waiting)
+                self._settle(waiting, admission.out_of_order())
 
     def _dispatch(self, batch: list[_Waiting]) -> None:
         """Keep new events in the tail and offer them to subscribers, grouped by channel and lane in log order."""
@@ -280,7 +333,10 @@ class Ingest:
 
     async def _check_reuse(self, waiting: _Waiting) -> Refusal | None:
         """Tell a retry from an id that was used for another payload."""
-        first = await self._log.get(waiting.entry.offset)
+        try:
+            first = await self._log.get(waiting.entry.offset)
+        except LogError as error:
+            return admission.not_stored(str(error))
         if first is None or Event.FromString(first.data).data == waiting.event.data:
             return None
         return admission.id_reused(waiting.event.id)

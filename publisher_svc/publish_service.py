@@ -29,6 +29,9 @@ from publisher_svc.log.base import Entry
 _ACK_INTERVAL_SECONDS = 0.008
 """Least time between two messages of acknowledgements on a busy stream: each costs as much as storing five events."""
 
+_BUSY_ANSWERS = 16
+"""A stream that was answered so many events at once is busy: its lone events wait for their turn, too."""
+
 _SLICE_EVENTS = 32
 """Most events that are checked and stored in one turn of the event loop; about 0.3 ms."""
 
@@ -204,14 +207,19 @@ class _PublishSession:
     async def _write(self) -> None:
         loop = asyncio.get_running_loop()
         last = 0.0
+        answered = 0
         while True:
             wait = last + _ACK_INTERVAL_SECONDS - loop.time()
-            if wait > 0 and not self._hurry and not self._ended:
+            patient = not self._hurry or answered >= _BUSY_ANSWERS
+            if wait > 0 and patient and not self._ended:
                 await asyncio.sleep(wait)
             self._hurry = False
             last = loop.time()
+            answered = 0
             while self._answers:
-                await self._context.write(self._answers.popleft())
+                answer = self._answers.popleft()
+                answered += len(answer.acks.results)
+                await self._context.write(answer)
             if self._ended and not self._open:
                 return
             self._wake.clear()

@@ -20,7 +20,7 @@ from lanecast.core.priority import EXPRESS_LANES, LANES, Priority
 from lanecast.errors import StatusError
 from lanecast.runtime import status
 from lanecast.v1 import publisher_pb2 as pb
-from lanecast.v1.event_pb2 import EventError, LanePosition
+from lanecast.v1.event_pb2 import Advance, EventError, LanePosition
 from publisher_svc.core.downstream import Downstream, Group, groups_left
 from publisher_svc.core.expiry import Expiry
 from publisher_svc.hub import Hub
@@ -37,6 +37,10 @@ _EXPRESS_MESSAGE_EVENTS = 256
 _EXPRESS_MESSAGE_BYTES = 256 * 1024
 _MAX_CREDIT_BYTES = 64 * 1024 * 1024
 _READ_RETRY_SECONDS = 0.5
+_ADVANCE_SECONDS = 30.0
+"""Time between two looks for quiet lanes."""
+_ADVANCES_AT_ONCE = 32
+_ADVANCE_PAUSE_SECONDS = 0.05
 
 
 class StreamService:
@@ -128,14 +132,16 @@ class _Stream:
         """Serve the stream until the subscriber closes it or goes away."""
         pump = asyncio.create_task(self._pump(), name="stream-pump")
         reading = asyncio.create_task(self._serve(requests), name="stream-requests")
+        advancing = asyncio.create_task(self._advance(), name="stream-advances")
+        tasks = (pump, reading, advancing)
         try:
-            done, _ = await asyncio.wait({pump, reading}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            for task in (pump, reading):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(pump, reading, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def offer(self, group: Group) -> None:
         """Take new events; see `hub.Receiver`."""
@@ -146,6 +152,30 @@ class _Stream:
         """Send something before any event that follows."""
         self._downstream.announce(response.SerializeToString())
         self._wake.set()
+
+    def advance_quiet(self) -> Iterator[None]:
+        """Move the cursors of lanes to which nothing came lately, a few at each step.
+
+        So a subscriber of a quiet channel resumes later from a position that retention has not passed. Whatever was
+        committed up to the end of the log has been offered to this stream by now, in the same step.
+        """
+        keys = self._downstream.quiet(self._reader.end_offset)
+        for first in range(0, len(keys), _ADVANCES_AT_ONCE):
+            end = self._reader.end_offset
+            advances = [
+                Advance(channel=channel, lane=lane.wire_value, epoch=self._reader.epoch, through_offset=end)
+                for channel, lane in keys[first : first + _ADVANCES_AT_ONCE]
+                if self._downstream.advance(channel, lane, end)
+            ]
+            if advances:
+                self.announce(pb.StreamEventsResponse(advances=advances))
+            yield
+
+    async def _advance(self) -> None:
+        while True:
+            await asyncio.sleep(_ADVANCE_SECONDS)
+            for _ in self.advance_quiet():
+                await asyncio.sleep(_ADVANCE_PAUSE_SECONDS)
 
     def close(self) -> None:
         """Leave all channels."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.systems.base import System
 
 OWN = "lanecast"
-PEERS = ("nats", "nchan", "socketio", "centrifugo")
+PEERS = ("nats", "jetstream", "nchan", "socketio", "centrifugo")
 
 
 def get(name: str) -> System:
@@ -15,10 +15,12 @@ def get(name: str) -> System:
         KeyError: there is none.
     """
     from bench.systems.centrifugo import Centrifugo
+    from bench.systems.jetstream import JetStream
     from bench.systems.lanecast import Lanecast
     from bench.systems.nats import Nats
     from bench.systems.nchan import Nchan
     from bench.systems.socketio import SocketIo
 
-    systems: dict[str, type[System]] = {system.name: system for system in (Lanecast, Nats, Nchan, SocketIo, Centrifugo)}
+    known = (Lanecast, Nats, JetStream, Nchan, SocketIo, Centrifugo)
+    systems: dict[str, type[System]] = {system.name: system for system in known}
     return systems[name]()

@@ -16,10 +16,10 @@ from typing import Any
 from bench import websocket
 from bench.scenario import Scenario
 from bench.servers import HOST, Servers, free_port
-from bench.systems.base import Endpoints, Handshake, LinePublisher
+from bench.systems.base import Endpoints, Handshake, LinePublisher, Publisher, Subscriber
 
-_CONNECT = b'CONNECT {"verbose":false,"pedantic":false,"lang":"python","version":"1","protocol":0}\r\n'
-_CONFIG = """
+CONNECT = b'CONNECT {"verbose":false,"pedantic":false,"lang":"python","version":"1","protocol":0}\r\n'
+CONFIG = """
 listen: "{host}:{port}"
 max_payload: 1MB
 # Clients here are never idle for long and answer pings late under full load: do not disturb the measurement.
@@ -59,17 +59,17 @@ class Nats:
         assert binary is not None
         port, websocket_port = free_port(), free_port()
         config = directory / "nats.conf"
-        config.write_text(_CONFIG.format(host=HOST, port=port, websocket=websocket_port))
+        config.write_text(CONFIG.format(host=HOST, port=port, websocket=websocket_port))
         servers.spawn("nats", [binary, "-c", str(config)])
         await servers.wait_for_port(port)
         await servers.wait_for_port(websocket_port)
         return Endpoints(HOST, websocket_port, port)
 
-    def subscriber(self, endpoints: Endpoints) -> NatsSubscriber:  # noqa: ARG002
+    def subscriber(self, endpoints: Endpoints) -> Subscriber:  # noqa: ARG002
         """Return the subscriber protocol."""
         return NatsSubscriber()
 
-    def publisher(self, endpoints: Endpoints, channels: list[str]) -> NatsPublisher:  # noqa: ARG002
+    def publisher(self, endpoints: Endpoints, channels: list[str]) -> Publisher:  # noqa: ARG002
         """Return a publisher."""
         return NatsPublisher(endpoints.host, endpoints.publish_port)
 
@@ -91,7 +91,7 @@ class NatsSubscriber:
     def handshake(self, channel: str) -> Handshake:
         """Subscribe, and ping: the pong proves that the subscription is in place."""
         yield b""
-        answer = yield _CONNECT + f"SUB {channel} 1\r\nPING\r\n".encode()
+        answer = yield CONNECT + f"SUB {channel} 1\r\nPING\r\n".encode()
         while b"PONG" not in answer:
             if b"-ERR" in answer:
                 raise websocket.HandshakeError(f"NATS refused: {answer.decode(errors='replace').strip()}")
@@ -115,7 +115,7 @@ class NatsPublisher(LinePublisher):
 
     async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
-        writer.write(_CONNECT)
+        writer.write(CONNECT)
 
     def _encode(self, channel: str, payload: bytes) -> bytes:
         return b"PUB %b %d\r\n%b\r\n" % (channel.encode(), len(payload), payload)

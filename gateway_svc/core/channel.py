@@ -68,6 +68,8 @@ class Feed:
         self.generation += 1
         if known and position.offset <= self.tail:
             # What is behind comes again and is dropped; a rewind is announced by a gap.
+            if position.offset == self.tail:
+                self.epoch = position.epoch  # perhaps a later one, which goes on where this one stopped
             return False
         jumped = known and position.offset > self.tail
         self.epoch, self.tail = position.epoch, position.offset

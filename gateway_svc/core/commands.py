@@ -45,6 +45,9 @@ def _from_protobuf(data: bytes) -> ClientFrame:
 def _from_json(data: bytes) -> ClientFrame:
     try:
         fields = json.loads(data)
+        if b"\\ud" in data or b"\\uD" in data:
+            # Half a surrogate pair cannot be encoded: the protobuf library fails where it stands in a name.
+            json.dumps(fields, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise CommandError("the frame is not JSON") from None
     if not isinstance(fields, dict):

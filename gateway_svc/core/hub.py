@@ -11,6 +11,7 @@ behind an item reads the log from its cursor; one that is ahead of it gets what 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from gateway_svc.core.channel import Channel, Feed
 from gateway_svc.core.conflation import CONFLATED_LANES, conflate
@@ -175,12 +176,14 @@ class Hub:
         if channel is None:
             return
         feed = channel.feeds[gap.lane]
+        before = feed.epoch
         feed.rewound(gap)
         for reader in list(feed.live):
+            reader.epoch = before
             if gap.reason == GAP_REASON_AHEAD and reader.cursor < gap.last:
                 self._replay(reader)
             elif self._deliver(reader, gap.after(reader.cursor)):
-                reader.epoch = gap.epoch
+                reader.epoch = ""
 
     def advance(self, item: AdvanceItem, now: float) -> None:
         """Move the cursors of a quiet lane; clients are told now and then."""
@@ -282,18 +285,22 @@ class Hub:
         wanted, subscription.wanted, subscription.answered = subscription.wanted, None, True
         assert wanted is not None
         self._opening.pop(subscription, None)
-        firsts = [(reader, reader.first) for reader in subscription.readers]
+        pages: list[tuple[Reader, tuple[PageRequest, Page] | None]] = []
         recovered = bool(wanted.positions)
         starts: list[tuple[Priority, Position]] = []
-        for reader, first in firsts:
+        for reader in subscription.readers:
+            first = reader.first
             page = first[1] if first else None
             if reader.lane in wanted.positions and page is not None and page.gaps:
                 recovered = False
             starts.append((reader.lane, self._start_of(reader, page, wanted)))
+            if first and page and page.gaps and reader.lane not in wanted.positions:
+                first = first[0], replace(page, gaps=())  # it asked for what is left: nothing of that is missing
+            pages.append((reader, first))
             reader.first = None
         session = subscription.session
         session.subscribed(subscription.channel.name, starts, bool(wanted.positions), recovered)
-        for reader, first in firsts:
+        for reader, first in pages:
             if reader.state is State.CLOSED:
                 return
             if first is not None:
@@ -308,12 +315,12 @@ class Hub:
         if page is None:
             if reader.state is State.OPENING:
                 reader.epoch, reader.cursor = reader.feed.epoch, reader.feed.tail
-        elif page.gaps:
-            # The gap itself still goes out, from the client's position to this one.
-            return Position(page.gaps[-1].epoch, page.gaps[-1].last)
         elif reader.lane not in wanted.positions:
             reader.epoch = page.epoch
             reader.cursor = page.events[0].prev if page.events else page.covered_through
+        elif page.gaps:
+            # The gap itself still goes out, from the client's position to this one.
+            return Position(page.gaps[-1].epoch, page.gaps[-1].last)
         reader.seen = reader.cursor
         return Position(reader.epoch, reader.cursor)
 
@@ -331,6 +338,8 @@ class Hub:
     def _detach(self, reader: Reader) -> None:
         """Take a reader off whatever it is on."""
         if reader.state is State.LIVE:
+            # The log may have begun epochs while it was live; its cursor is good in the latest.
+            reader.epoch = reader.epoch or reader.feed.epoch
             del reader.feed.live[reader]
         elif reader.state is State.REPLAYING:
             reader.feed.replay_ended()
@@ -340,7 +349,6 @@ class Hub:
     def _replay(self, reader: Reader) -> None:
         """Send a reader to the log, from its cursor."""
         if reader.state is State.LIVE:
-            reader.epoch = reader.epoch or reader.feed.epoch
             reader.seen = reader.cursor
         self._detach(reader)
         self._start_replaying(reader)
@@ -367,6 +375,7 @@ class Hub:
 
     def _go_live(self, reader: Reader) -> None:
         reader.state = State.LIVE
+        reader.epoch = ""
         reader.overrun = False
         reader.feed.live[reader] = None
 

@@ -18,7 +18,9 @@ from lanecast.core.instruments import (
     EVENT_DELIVERED,
     EVENT_DROPPED,
     HOP_DURATION,
+    SLO_EVENTS,
     SYNTHETIC_DELIVERED,
+    Counter,
     Instruments,
 )  # fmt: skip
 from lanecast.core.priority import LANES, Priority
@@ -76,6 +78,7 @@ class Meter:
         self._synthetic = {lane: instruments.counter(SYNTHETIC_DELIVERED, lane=lane.name) for lane in LANES}
         """What performance tests got; they measure the rest themselves, so that users' figures stay theirs."""
         self._by_type: dict[tuple[str, Priority, str], Sketch] = {}
+        self._blocked_counters: dict[tuple[Priority, str], Counter] = {}
         self._totals = totals
         instruments.gauge(CONNECTION_BUFFERED, self._buffered)
 
@@ -123,7 +126,7 @@ class Meter:
             lane.log.record_ns(stored - accepted)
             lane.lane_wait.record_ns(flush - stored)
 
-    def _flushed(self, item: EventItem, end_ns: int) -> None:
+    def _flushed(self, item: EventItem) -> None:
         if is_reserved(item.channel):
             self._synthetic[item.lane].add(item.count)
             return
@@ -131,16 +134,18 @@ class Meter:
         lane.delivered.value += item.count
         if item.batch.replayed:
             return
-        lane.socket_write.record_ns(end_ns - item.send_ns, item.count)
+        # The kernel did not take it at once: the peer's own buffer was full. How long the peer took is not what a lane
+        # promises, so these are in no duration.
         for event in item.batch.events:
-            self._sketch("server", item.lane, event.data.type_url).record_ns(end_ns - event.accept_time_unix_nano)
+            self._blocked(item.lane, "").value += 1
+            self._blocked(item.lane, event.data.type_url).value += 1
 
-    def flushed(self, entries: list[Entry], end_ns: int) -> None:
-        """Count what has left an outbox."""
+    def flushed(self, entries: list[Entry]) -> None:
+        """Count what has left an outbox, where it had waited for the peer."""
         for entry in entries:
             item = entry.item
             if isinstance(item, EventItem):
-                self._flushed(item, end_ns)
+                self._flushed(item)
 
     def sent(self, item: Item) -> None:
         """Count an item that one reader alone got: a page of the log, or what was left of a batch."""
@@ -172,6 +177,15 @@ class Meter:
             sketch = self._instruments.part(whole, DELIVERY_DURATION, scope=scope, lane=lane.name, type=name)
             self._by_type[key] = sketch
         return sketch
+
+    def _blocked(self, lane: Priority, type_url: str) -> Counter:
+        key = (lane, type_url)
+        counter = self._blocked_counters.get(key)
+        if counter is None:
+            attributes = {"type": type_url.rpartition("/")[2]} if type_url else {}
+            counter = self._instruments.counter(SLO_EVENTS, lane=lane.name, result="blocked_by_peer", **attributes)
+            self._blocked_counters[key] = counter
+        return counter
 
     def _buffered(self) -> float:
         for lane in self._lanes.values():

@@ -60,6 +60,7 @@ class Reader:
         self.cursor = 0
         """Everything up to here was handed to the outbox, or is known not to exist."""
         self.epoch = ""
+        """The epoch of the cursor; empty while it is live, and then that of its feed."""
         self.seen = 0
         """The cursor as the client knows it; `cursor` may be ahead after a page without events."""
         self.overrun = False

@@ -26,6 +26,7 @@ COMMANDS = (
     "types",
     "health",
     "top",
+    "alerts",
     "report",
     "perf-test",
     "channels",

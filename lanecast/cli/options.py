@@ -157,6 +157,7 @@ def metrics_option(function: F) -> F:
     """Add `--metrics`, the address of the metrics service."""
     return click.option(
         "--metrics",
+        "--target",
         "target",
         metavar="HOST:PORT",
         default=DEFAULT_METRICS,

@@ -14,6 +14,9 @@ from lanecast.core.sketch import Sketch
 HOP_DURATION = "lanecast.hop.duration"
 DELIVERY_DURATION = "lanecast.delivery.duration"
 SLO_EVENTS = "lanecast.slo.events"
+SLO_FAR_LATE = "lanecast.slo.far_late"
+SLO_BURN_RATE = "lanecast.slo.burn_rate"
+SLO_BUDGET_REMAINING = "lanecast.slo.budget_remaining"
 EVENT_ACCEPTED = "lanecast.event.accepted"
 EVENT_DELIVERED = "lanecast.event.delivered"
 EVENT_DUPLICATE = "lanecast.event.duplicate"
@@ -34,6 +37,9 @@ UNITS: dict[str, str] = {
     DELIVERY_DURATION: "s",
     EVENTLOOP_LAG: "s",
     SLO_EVENTS: "{event}",
+    SLO_FAR_LATE: "{event}",
+    SLO_BURN_RATE: "1",
+    SLO_BUDGET_REMAINING: "1",
     EVENT_ACCEPTED: "{event}",
     EVENT_DELIVERED: "{event}",
     EVENT_DUPLICATE: "{event}",

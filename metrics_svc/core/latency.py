@@ -5,7 +5,7 @@ Owns which series make up a figure and what is computed of it. Reads `telemetry`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from lanecast.core.instruments import DELIVERY_DURATION, HOP_DURATION
@@ -58,21 +58,32 @@ class LatencyReport:
     figures: tuple[LatencyFigure, ...]
 
 
-def report(telemetry: Telemetry, selection: Selection, now_ns: int, window_seconds: int) -> LatencyReport:
+def report(
+    telemetry: Telemetry,
+    selection: Selection,
+    now_ns: int,
+    window_seconds: int,
+    limits: Mapping[Priority, float] = BUDGET_SECONDS,
+) -> LatencyReport:
     """Return one figure for each lane, scope and hop that has data in the window up to now.
 
     The window begins with a whole second, so it may reach back up to a second further than asked.
     """
     now = now_ns // NANOS
     span = telemetry.span(now - window_seconds, now + 1, now_ns)
-    found = figures_of(telemetry, selection, span)
+    found = figures_of(telemetry, selection, span, limits)
     return LatencyReport(now_ns, max(1.0, now_ns / NANOS - span.start), found)
 
 
-def figures_of(telemetry: Telemetry, selection: Selection, span: Span) -> tuple[LatencyFigure, ...]:
+def figures_of(
+    telemetry: Telemetry,
+    selection: Selection,
+    span: Span,
+    limits: Mapping[Priority, float] = BUDGET_SECONDS,
+) -> tuple[LatencyFigure, ...]:
     """Return one figure for each lane, scope and hop that has data in a span."""
     lanes, selection = selection.lanes or LANES, named(telemetry, selection)
-    return tuple(figure for lane in lanes for figure in _lane_figures(telemetry, span, selection, lane))
+    return tuple(figure for lane in lanes for figure in _lane_figures(telemetry, span, selection, lane, limits[lane]))
 
 
 def named(telemetry: Telemetry, selection: Selection) -> Selection:
@@ -88,11 +99,13 @@ def types_of(telemetry: Telemetry) -> tuple[str, ...]:
     return tuple(sorted(found - {""}))
 
 
-def _lane_figures(telemetry: Telemetry, span: Span, selection: Selection, lane: Priority) -> Iterator[LatencyFigure]:
+def _lane_figures(
+    telemetry: Telemetry, span: Span, selection: Selection, lane: Priority, limit: float
+) -> Iterator[LatencyFigure]:
     for type_name in selection.types or ("",):
         for scope in SCOPES:
             series = of_type(telemetry.series(DELIVERY_DURATION, lane=lane.name, scope=scope), type_name)
-            budget = BUDGET_SECONDS[lane] if scope == SERVER else 0.0
+            budget = limit if scope == SERVER else 0.0
             yield from _figure(span, series, selection, scope=scope, lane=lane, type_name=type_name, budget=budget)
     if selection.types:
         return  # hops are measured for all types together

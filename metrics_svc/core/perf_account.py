@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lanecast.core.priority import BUDGET_SECONDS, LANES, Priority
+from lanecast.core.priority import LANES, Priority
 from lanecast.core.sketch import Sketch
 from metrics_svc.core import grade
 from metrics_svc.core.catalogue import END_TO_END, HOPS, SERVER
 from metrics_svc.core.latency import HOP, LatencyFigure, LatencyReport, figure_of
+from metrics_svc.core.objectives import DEFAULTS, Objective, Objectives
 from metrics_svc.core.perf_plan import PerfPlan
+from metrics_svc.core.slo import Counts
 from metrics_svc.core.telemetry import Process
 from metrics_svc.core.throughput import ThroughputFigure, ThroughputReport
 
@@ -51,8 +53,9 @@ class _Lane:
 class PerfAccount:
     """Everything counted in one test."""
 
-    def __init__(self, plan: PerfPlan) -> None:
+    def __init__(self, plan: PerfPlan, objectives: Objectives = DEFAULTS) -> None:
         self._plan = plan
+        self._objectives = objectives
         self._pattern = plan.lanes()
         self._lanes = {lane: _Lane() for lane in LANES}
         self._times = bytearray(plan.events)
@@ -118,7 +121,9 @@ class PerfAccount:
         """Return the figures so far, as metrics_svc shows them for users' events."""
         found: list[LatencyFigure | None] = []
         for lane, counted in self._lanes.items():
-            found.append(figure_of(counted.server, scope=SERVER, lane=lane, budget=BUDGET_SECONDS[lane]))
+            found.append(
+                figure_of(counted.server, scope=SERVER, lane=lane, budget=self._objectives[lane].limit_seconds)
+            )
             found.append(figure_of(counted.end_to_end, scope=END_TO_END, lane=lane))
             found += [figure_of(sketch, scope=HOP, hop=hop, lane=lane) for hop, sketch in counted.hops.items()]
         return [figure for figure in found if figure is not None]
@@ -129,7 +134,9 @@ class PerfAccount:
         latency = LatencyReport(now_ns, seconds, tuple(self.figures()))
         rates = tuple(_rates(lane, counted, seconds) for lane, counted in self._lanes.items() if counted.sent)
         publisher = Process("publisher_svc", "")
-        return grade.status(latency, ThroughputReport(now_ns, seconds, rates, 0, ((publisher, now_ns),)), now_ns)
+        throughput = ThroughputReport(now_ns, seconds, rates, 0, ((publisher, now_ns),))
+        counts = {lane: _counts(counted, self._objectives[lane]) for lane, counted in self._lanes.items()}
+        return grade.status(grade.Evidence(latency, throughput, counts, self._objectives), now_ns)
 
     def remarks(self) -> list[str]:
         """Return what a reader of the result should know."""
@@ -167,6 +174,14 @@ def _record_hops(hops: dict[str, Sketch], stamps: Stamps) -> None:
         hops["transit"].record_ns(stamps.edge_received - stamps.flushed)
     hops["edge_wait"].record_ns(stamps.edge_sent - stamps.edge_received)
     hops["last_mile"].record_ns(stamps.received - stamps.edge_sent)  # with the write to the socket
+
+
+def _counts(counted: _Lane, objective: Objective) -> Counts:
+    total = counted.server.count
+    good = round(counted.server.share_within(objective.limit_seconds) * total)
+    second = objective.second
+    far_late = 0 if second is None else total - round(counted.server.share_within(second.seconds) * total)
+    return Counts(good=good, late=total - good, far_late=far_late, lost=counted.sent - counted.received)
 
 
 def _rates(lane: Priority, counted: _Lane, seconds: float) -> ThroughputFigure:

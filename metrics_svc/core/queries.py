@@ -5,15 +5,19 @@ Owns a small cache: many streams and pages ask for the same window each second. 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from lanecast.core.priority import LANES, Priority
 from metrics_svc.core import grade, latency, throughput
-from metrics_svc.core.grade import Status
+from metrics_svc.core.grade import Evidence, Status
 from metrics_svc.core.latency import LatencyReport
+from metrics_svc.core.objectives import DEFAULTS, Objectives
 from metrics_svc.core.selection import Selection
+from metrics_svc.core.slo import Counts, Ledger
 from metrics_svc.core.telemetry import NANOS, Telemetry
 from metrics_svc.core.throughput import ThroughputReport
+from metrics_svc.core.windows import Span
 
 T = TypeVar("T")
 
@@ -24,8 +28,11 @@ MAX_CACHED = 64
 class Queries:
     """Latency, throughput and grade over what `telemetry` holds."""
 
-    def __init__(self, telemetry: Telemetry) -> None:
+    def __init__(self, telemetry: Telemetry, objectives: Objectives = DEFAULTS) -> None:
         self._telemetry = telemetry
+        self._objectives = objectives
+        self._limits = {lane: objective.limit_seconds for lane, objective in objectives.items()}
+        self._ledger = Ledger(telemetry)
         self._moment = (-1, -1)
         self._answers: dict[tuple[str, Selection, int], object] = {}
 
@@ -36,7 +43,7 @@ class Queries:
             selection,
             window_seconds,
             now_ns,
-            lambda: latency.report(self._telemetry, selection, now_ns, window_seconds),
+            lambda: latency.report(self._telemetry, selection, now_ns, window_seconds, self._limits),
         )
 
     def throughput(self, selection: Selection, now_ns: int, window_seconds: int) -> ThroughputReport:
@@ -52,11 +59,22 @@ class Queries:
     def status(self, now_ns: int, window_seconds: int) -> Status:
         """Return the grade."""
         everything = Selection()
-        return grade.status(
-            self.latency(everything, now_ns, window_seconds),
-            self.throughput(everything, now_ns, window_seconds),
-            now_ns,
+        now = now_ns // NANOS
+        span = self._telemetry.span(now - window_seconds, now + 1, now_ns)
+        evidence = Evidence(
+            latency=self.latency(everything, now_ns, window_seconds),
+            throughput=self.throughput(everything, now_ns, window_seconds),
+            counts={lane: self._ledger.counts(span, lane) for lane in LANES},
+            objectives=self._objectives,
+            types=dict(self._types(span)),
         )
+        return grade.status(evidence, now_ns)
+
+    def _types(self, span: Span) -> Iterator[tuple[str, dict[Priority, Counts]]]:
+        for name in self._ledger.types():
+            counts = {lane: self._ledger.counts(span, lane, name) for lane in LANES}
+            if any(one.total for one in counts.values()):
+                yield name, counts
 
     def _once(self, what: str, selection: Selection, window: int, now_ns: int, compute: Callable[[], T]) -> T:
         moment = (now_ns // NANOS, self._telemetry.version)

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from lanecast.core.priority import BUDGET_SECONDS, LANES, Priority
+from lanecast.core.priority import LANES, Priority
 from lanecast.errors import StatusError
 from metrics_svc.core import grade
 from metrics_svc.core.catalogue import HOPS, SERVER
-from metrics_svc.core.grade import LOSS_BUDGET, OBJECTIVE, Status
+from metrics_svc.core.grade import Evidence, Status
 from metrics_svc.core.history import History, Stretch
 from metrics_svc.core.latency import HOP, LatencyFigure
+from metrics_svc.core.objectives import Objective, Objectives
 from metrics_svc.core.selection import Selection
+from metrics_svc.core.slo import Counts, targets
 from metrics_svc.core.telemetry import NANOS
 from metrics_svc.core.throughput import ThroughputFigure
 
@@ -64,16 +66,22 @@ class ReportOrder:
 class LaneRecord:
     """One lane over the period."""
 
-    lane: Priority
+    objective: Objective
+    counts: Counts
     figure: LatencyFigure | None
     """Deliveries measured at the server; None where there were none."""
     rates: ThroughputFigure | None
     seconds: float
 
     @property
+    def lane(self) -> Priority:
+        """Which lane."""
+        return self.objective.lane
+
+    @property
     def delivered(self) -> int:
-        """Deliveries that were measured."""
-        return self.figure.count if self.figure is not None else 0
+        """Deliveries that the objective is about."""
+        return self.counts.good + self.counts.late
 
     @property
     def accepted(self) -> int:
@@ -81,33 +89,26 @@ class LaneRecord:
         return round(self.rates.accepted * self.seconds) if self.rates is not None else 0
 
     @property
-    def dropped(self) -> int:
-        """Events dropped on the way."""
-        return round(self.rates.dropped * self.seconds) if self.rates is not None else 0
-
-    @property
     def good(self) -> float | None:
-        """Share of deliveries within the lane's budget; None where there were none."""
-        return self.figure.within_budget if self.figure is not None else None
+        """Share of deliveries within the lane's limit, lost ones counted as not; None where there were none."""
+        return self.counts.good / self.counts.total if self.counts.total else None
 
     @property
     def budget_used(self) -> float | None:
-        """Share of the error budget that the period has used: 1 is all of it."""
-        return None if self.good is None else (1.0 - self.good) / (1.0 - OBJECTIVE[self.lane])
+        """Share of the budget that the period has used, of the one it used most of: 1 is all of it."""
+        return max(target.burn(self.counts) for target in targets(self.objective)) if self.counts.total else None
 
     @property
     def loss(self) -> float | None:
-        """Share of events that were dropped; None where there were none."""
-        offered = self.accepted + self.dropped
-        return self.dropped / offered if offered else None
+        """Share of deliveries that were lost; None where there were none."""
+        return self.counts.lost / self.counts.total if self.counts.total else None
 
     @property
     def verdict(self) -> str:
         """`met`, `missed` or `no data`."""
-        if self.good is None:
+        if self.budget_used is None:
             return "no data"
-        missed = self.good < OBJECTIVE[self.lane] or (self.loss or 0.0) > LOSS_BUDGET[self.lane]
-        return "missed" if missed else "met"
+        return "missed" if self.budget_used > 1 else "met"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +172,8 @@ def build(history: History, order: ReportOrder, now_ns: int) -> Generator[None, 
         order=order,
         made_ns=now_ns,
         covered=whole,
-        status=grade.status(whole.latency, whole.throughput, whole.end * NANOS),
-        lanes=tuple(_lane(lane, whole) for lane in LANES),
+        status=grade.status(_evidence(whole, history.objectives), whole.end * NANOS),
+        lanes=tuple(_lane(history.objectives[lane], whole) for lane in LANES),
         hops=tuple(figure for figure in whole.latency.figures if figure.scope == HOP),
         types=typed,
         step=step,
@@ -212,11 +213,15 @@ def as_json(data: ReportData) -> dict[str, Any]:
     }
 
 
-def _lane(lane: Priority, whole: Stretch) -> LaneRecord:
-    figures = whole.latency.figures
-    figure = next((one for one in figures if one.lane is lane and one.scope == SERVER), None)
+def _evidence(whole: Stretch, objectives: Objectives) -> Evidence:
+    return Evidence(whole.latency, whole.throughput, whole.counts, objectives)
+
+
+def _lane(objective: Objective, whole: Stretch) -> LaneRecord:
+    lane = objective.lane
+    figure = next((one for one in whole.latency.figures if one.lane is lane and one.scope == SERVER), None)
     rates = next((one for one in whole.throughput.figures if one.lane is lane), None)
-    return LaneRecord(lane, figure, rates, float(whole.seconds))
+    return LaneRecord(objective, whole.counts[lane], figure, rates, float(whole.seconds))
 
 
 def _point(stretch: Stretch, start: int) -> Point:
@@ -234,12 +239,16 @@ def _lane_json(lane: LaneRecord, status: Status) -> dict[str, Any]:
     standing = next(one for one in status.lanes if one.lane is lane.lane)
     return {
         "lane": lane.lane.name,
-        "budget_seconds": BUDGET_SECONDS[lane.lane],
-        "objective": OBJECTIVE[lane.lane],
-        "loss_budget": LOSS_BUDGET[lane.lane],
+        "limit_seconds": lane.objective.limit_seconds,
+        "objective": lane.objective.objective,
+        "second_limit": _second_json(lane.objective),
+        "loss_budget": lane.objective.loss_budget,
         "accepted": lane.accepted,
         "delivered": lane.delivered,
-        "dropped": lane.dropped,
+        "good": lane.counts.good,
+        "late": lane.counts.late,
+        "lost": lane.counts.lost,
+        "blocked_by_peer": lane.counts.blocked,
         "within_budget": lane.good,
         "error_budget_used": lane.budget_used,
         "loss": lane.loss,
@@ -248,6 +257,11 @@ def _lane_json(lane: LaneRecord, status: Status) -> dict[str, Any]:
         "reason": standing.reason,
         "latency": _quantiles(lane.figure) if lane.figure is not None else None,
     }
+
+
+def _second_json(objective: Objective) -> dict[str, float] | None:
+    second = objective.second
+    return None if second is None else {"seconds": second.seconds, "objective": second.objective}
 
 
 def _quantiles(figure: LatencyFigure) -> dict[str, float]:

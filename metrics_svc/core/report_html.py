@@ -74,7 +74,7 @@ def _sla(data: ReportData) -> list[str]:
         f"<h1>{escape(data.title)}</h1>",
         f"<p>{_inline(period)}</p>",
         "<h2>What is promised</h2>",
-        _table(text.objective_table()),
+        _table(text.objective_table(data)),
         "<h2>How it is measured</h2>",
         f"<p>{escape(text.MEASURED)}</p><p>{escape(text.EXCLUDED)}</p>",
         "<h2>The record</h2>",

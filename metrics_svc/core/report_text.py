@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from lanecast.core.priority import BUDGET_SECONDS, LANES, Priority
-from metrics_svc.core.grade import LOSS_BUDGET, OBJECTIVE
+from lanecast.core.priority import LANES, Priority
 from metrics_svc.core.latency import LatencyFigure
+from metrics_svc.core.objectives import Objective
 from metrics_svc.core.report import SLA, LaneRecord, ReportData, hop_table, when
 
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
@@ -65,15 +65,15 @@ def coverage(data: ReportData) -> str:
 def lane_table(data: ReportData) -> Table:
     """Return the table of lanes."""
     latencies = ("p50 ms", "p95 ms", "p99 ms", "p99.9 ms")
-    heads = ("lane", "limit ms", "in limit", "objective", *latencies, "delivered", "dropped", "verdict")
+    heads = ("lane", "limit ms", "in limit", "objective", *latencies, "delivered", "lost", "verdict")
     return heads, [_lane_row(lane) for lane in data.lanes]
 
 
 def _lane_row(lane: LaneRecord) -> Sequence[str]:
     figure = lane.figure
     times = [millis(figure.p50), millis(figure.p95), millis(figure.p99), millis(figure.p999)] if figure else [NONE] * 4
-    limit, objective = f"{BUDGET_SECONDS[lane.lane] * 1e3:g}", percent(OBJECTIVE[lane.lane])
-    counts = (f"{lane.delivered:,}", f"{lane.dropped:,}")
+    limit, objective = f"{lane.objective.limit_seconds * 1e3:g}", percent(lane.objective.objective)
+    counts = (f"{lane.delivered:,}", f"{lane.counts.lost:,}")
     return (lane.lane.name, limit, percent(lane.good), objective, *times, *counts, lane.verdict)
 
 
@@ -102,19 +102,17 @@ def type_table(data: ReportData) -> Table:
     return heads, rows
 
 
-def objective_table() -> Table:
+def objective_table(data: ReportData) -> Table:
     """Return what is promised of each lane."""
-    rows = [
-        (
-            lane.name,
-            f"{BUDGET_SECONDS[lane] * 1e3:g} ms",
-            percent(OBJECTIVE[lane]),
-            percent(LOSS_BUDGET[lane]),
-            _PROMISE[lane],
-        )
-        for lane in LANES
-    ]
-    return ("lane", "limit", "deliveries within it", "events dropped, at most", "under overload"), rows
+    rows = [(lane.lane.name, *_promises(lane.objective), _PROMISE[lane.lane]) for lane in data.lanes]
+    return ("lane", "limit", "deliveries within it", "and", "lost, at most", "under overload"), rows
+
+
+def _promises(objective: Objective) -> Sequence[str]:
+    second = objective.second
+    wider = f"{percent(second.objective)} within {second.seconds * 1e3:g} ms" if second else NONE
+    limit = f"{objective.limit_seconds * 1e3:g} ms"
+    return limit, percent(objective.objective), wider, percent(objective.loss_budget)
 
 
 _PROMISE = {
@@ -127,16 +125,16 @@ _PROMISE = {
 
 def record_table(data: ReportData) -> Table:
     """Return the record of the period against the objectives."""
-    heads = ("lane", "deliveries", "within limit", "objective", "error budget used", "dropped", "allowed", "verdict")
+    heads = ("lane", "deliveries", "within limit", "objective", "error budget used", "lost", "allowed", "verdict")
     rows = [
         (
             lane.lane.name,
             f"{lane.delivered:,}",
             percent(lane.good),
-            percent(OBJECTIVE[lane.lane]),
+            percent(lane.objective.objective),
             percent(lane.budget_used, digits=0),
             percent(lane.loss),
-            percent(LOSS_BUDGET[lane.lane]),
+            percent(lane.objective.loss_budget),
             lane.verdict,
         )
         for lane in data.lanes
@@ -149,7 +147,7 @@ def _sla(data: ReportData) -> str:
         f"# {escape(data.title)}",
         f"Period: {when(data.order.start)} to {when(data.order.end)}.{coverage(data)}",
         "## What is promised",
-        _table(objective_table()),
+        _table(objective_table(data)),
         "## How it is measured",
         MEASURED,
         EXCLUDED,

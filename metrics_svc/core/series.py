@@ -20,7 +20,7 @@ Value = PackedSketch | int | float
 class Series:
     """One time series. Compared by identity: windows use it as a key."""
 
-    __slots__ = ("attributes", "key", "kind", "last_second", "process", "total")
+    __slots__ = ("attributes", "key", "kind", "last_second", "process", "reserved", "total")
 
     def __init__(self, key: Key, kind: Kind, process: str) -> None:
         self.key = key
@@ -30,6 +30,8 @@ class Series:
         """Who reports it. Empty for histograms and counters, which add up over processes."""
         self.last_second = 0
         """Unix second of the last report."""
+        self.reserved = False
+        """Whether it stays although nobody reports it."""
         self.total: HistogramTotal | float = HistogramTotal() if kind is Kind.HISTOGRAM else 0
         """Everything counted since the service started; of a gauge the last value."""
 
@@ -86,9 +88,13 @@ class SeriesTable:
             return None
         return self._series.get((folded, owner)) or self._create_folded(folded, kind, owner)
 
-    def forget_before(self, second: int) -> list[Series]:
-        """Remove and return the series that nobody has reported since `second`."""
-        gone = [series for series in self._series.values() if series.last_second < second]
+    def forget_before(self, second: int, gauges_second: int) -> list[Series]:
+        """Remove and return the series that nobody has reported since `second`, or since `gauges_second`."""
+        gone = [
+            series
+            for series in self._series.values()
+            if not series.reserved and series.last_second < (gauges_second if series.kind is Kind.GAUGE else second)
+        ]
         for series in gone:
             del self._series[series.key, series.process]
             self._by_name[series.key.name].remove(series)

@@ -16,6 +16,8 @@ WIDTH, HEIGHT = 720, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 28, 26
 COLORS = ("#c0392b", "#d68910", "#2471a3", "#7d8c8d")
 """Of the lanes, most urgent first; told apart without colour by their dashes."""
+_NOTHING = 1e-9
+"""Values up to this are drawn as nothing."""
 _DASHES = ("", "7 3", "2 3", "9 3 2 3")
 
 
@@ -125,14 +127,14 @@ def _legend(lines: Sequence[Line]) -> list[str]:
 
 
 def _log_scale(values: Sequence[float]) -> Scale:
-    positive = [value for value in values if value > 0] or [1.0]
+    positive = [value for value in values if value > _NOTHING] or [1.0]
     low, high = 10.0 ** math.floor(math.log10(min(positive))), 10.0 ** math.ceil(math.log10(max(positive)))
     return Scale(low, high if high > low else low * 10, log=True)
 
 
 def _linear_scale(values: Sequence[float]) -> Scale:
     high = max(values)
-    if high <= 0:
+    if high <= _NOTHING:
         return Scale(0.0, 1.0, log=False)
     unit = 10.0 ** math.floor(math.log10(high))
     return Scale(0.0, next(unit * part for part in (1, 2, 4, 5, 8, 10) if unit * part >= high * 0.999), log=False)

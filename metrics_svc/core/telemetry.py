@@ -10,14 +10,14 @@ begins at the very nanosecond at which the last point of its series began replac
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from lanecast.core.instruments import Key
 from metrics_svc.core.catalogue import Kind, check, keep
 from metrics_svc.core.packed import MAX_COUNT, PackedSketch
 from metrics_svc.core.series import Series, SeriesTable, Value
-from metrics_svc.core.windows import FUTURE_SECONDS, Span, Windows
+from metrics_svc.core.windows import FUTURE_SECONDS, Slot, Span, Windows
 
 NANOS = 1_000_000_000
 MAX_SERIES = 2_000
@@ -26,6 +26,11 @@ MAX_PIECES = 120
 """Most slots that one counter point is spread over."""
 REPEAT_SECONDS = 60
 """How long a point is remembered to recognise that it comes again."""
+FORGET_SECONDS = 24 * 3600
+"""How long a process that reports no more is remembered, with its gauges."""
+
+Derive = Callable[[Iterable["Point"]], Iterable["Point"]]
+"""Returns the points that follow from those of one report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,18 @@ class Outcome:
     """Sentences that say why, with the number of points."""
 
 
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What the history has to take over."""
+
+    slots: Mapping[tuple[int, int], Slot | None]
+    """By width and begin; None: no longer kept."""
+    made_until: Mapping[int, int]
+    """By width: until when the slots hold everything."""
+    processes: Mapping[Process, int]
+    """Who has reported, and when last."""
+
+
 class _Refusal(Exception):  # noqa: N818 - never leaves this module
     pass
 
@@ -71,7 +88,8 @@ class _Refusal(Exception):  # noqa: N818 - never leaves this module
 class Telemetry:
     """What was measured, by whom and when."""
 
-    def __init__(self, now_ns: int, *, max_series: int = MAX_SERIES) -> None:
+    def __init__(self, now_ns: int, *, max_series: int = MAX_SERIES, derive: Derive | None = None) -> None:
+        self._derive = derive
         self._windows = Windows(now_ns // NANOS)
         self._series = SeriesTable(max_series)
         self._max_series = max_series
@@ -89,6 +107,15 @@ class Telemetry:
         self._advance(now_ns // NANOS)
         outcome = Outcome()
         self._meet(process, now_ns)
+        points = list(points)
+        self._add_all(process, points, now_ns, outcome)
+        if self._derive is not None:
+            self._add_all(process, self._derive(points), now_ns, Outcome())
+        self.refused += outcome.refused.total()
+        self.version += 1
+        return outcome
+
+    def _add_all(self, process: Process, points: Iterable[Point], now_ns: int, outcome: Outcome) -> None:
         for point in points:
             try:
                 counted = self._add_point(process, point, now_ns)
@@ -97,9 +124,6 @@ class Telemetry:
                 continue
             outcome.accepted += counted
             outcome.repeated += not counted
-        self.refused += outcome.refused.total()
-        self.version += 1
-        return outcome
 
     def refuse(self, number: int) -> None:
         """Count points that a shell could not even read."""
@@ -123,6 +147,31 @@ class Telemetry:
     def all_series(self) -> Iterator[Series]:
         """Return every series."""
         return iter(self._series)
+
+    def take_changes(self, *, everything: bool = False) -> Changes:
+        """Return what has changed since the last call, for the history, or all that there is."""
+        slots = self._windows.all_slots() if everything else self._windows.take_changes()
+        return Changes(slots, self._windows.made_until(), dict(self._processes))
+
+    def reserve(self, key: Key, kind: Kind) -> None:
+        """Make a series that stays although nobody reports it."""
+        series = self._series.find(key, kind, "")
+        if series is not None:
+            series.reserved = True
+
+    def recall(self, key: Key, kind: Kind, process: str) -> Series | None:
+        """Return the series that the history calls `key`; None where it is no longer one, or there is no room."""
+        return None if check(key, kind) else self._series.find(key, kind, process)
+
+    def restore(self, changes: Changes, now_ns: int) -> None:
+        """Go on from the history. Called once, before anything is added."""
+        for (_, begin), slot in changes.slots.items():
+            for series in slot or ():
+                series.last_second = max(series.last_second, begin)
+        slots = {place: slot for place, slot in changes.slots.items() if slot is not None}
+        self._windows.restore(slots, changes.made_until, now_ns // NANOS)
+        self._processes = dict(sorted(changes.processes.items(), key=lambda entry: entry[1])[-MAX_PROCESSES:])
+        self.version += 1
 
     def processes(self, since_ns: int) -> list[tuple[Process, int]]:
         """Return who has reported since then, with the time of the last report, ordered by name."""
@@ -149,7 +198,7 @@ class Telemetry:
         second = (point.end_ns - 1) // NANOS
         kept = [self._windows.add(series, at, part, now_ns // NANOS) for at, part in _parts(point)]
         if not any(kept):
-            raise _Refusal("the point is older than anything that is kept (24 h)")
+            raise _Refusal("the point is older than anything that is kept (31 days)")
         series.count(point.value)
         series.last_second = max(series.last_second, second)
         if point.start_ns and (before is not None or len(self._recent) < self._max_recent):
@@ -163,7 +212,7 @@ class Telemetry:
         if point.end_ns > now_ns + FUTURE_SECONDS * NANOS:
             raise _Refusal("the point lies in the future: set the clock of the process that reports it")
         if point.end_ns <= now_ns - self._windows.retention_seconds * NANOS:
-            raise _Refusal("the point is older than anything that is kept (24 h)")
+            raise _Refusal("the point is older than anything that is kept (31 days)")
         if not 0 <= point.start_ns <= point.end_ns:
             raise _Refusal("the point ends before it starts")
         if not isinstance(point.value, PackedSketch) and not abs(point.value) < MAX_COUNT * NANOS:
@@ -196,8 +245,8 @@ class Telemetry:
         oldest_ns = (now - REPEAT_SECONDS) * NANOS
         self._recent = {owner: point for owner, point in self._recent.items() if point.end_ns > oldest_ns}
         retention = self._windows.retention_seconds
-        self._windows.forget(self._series.forget_before(now - retention))
-        oldest_ns = (now - retention) * NANOS
+        self._windows.forget(self._series.forget_before(now - retention, now - FORGET_SECONDS))
+        oldest_ns = (now - FORGET_SECONDS) * NANOS
         self._processes = {process: last for process, last in self._processes.items() if last > oldest_ns}
 
 

@@ -10,7 +10,7 @@ on when a value came. Memory is bounded by series times slots, with a few hundre
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lanecast.core.sketch import Sketch
@@ -18,8 +18,8 @@ from metrics_svc.core.catalogue import Kind
 from metrics_svc.core.packed import PackedSketch, merge
 from metrics_svc.core.series import Series, Value
 
-TIERS: tuple[tuple[int, int], ...] = ((1, 130), (10, 66), (60, 70), (600, 150))
-"""Seconds in a slot and number of slots, finest first: a little more than 2 min, 10 min, 1 h and 24 h."""
+TIERS: tuple[tuple[int, int], ...] = ((1, 130), (10, 66), (60, 70), (600, 150), (3600, 80), (21_600, 126))
+"""Seconds in a slot and number of slots, finest first: a little more than 2 min, 10 min, 1 h, 24 h, 3 and 31 days."""
 SETTLE_SECONDS = 5
 FUTURE_SECONDS = 60
 """How far ahead of the clock a slot may lie before it is removed as an artefact of a clock that was set back."""
@@ -87,6 +87,7 @@ class Windows:
         for tier in self._tiers[1:]:
             tier.made_until = _floor(now, tier.width)
         self._origin = now
+        self._changed: set[tuple[int, int]] = set()
 
     @property
     def retention_seconds(self) -> int:
@@ -114,6 +115,7 @@ class Windows:
                 continue  # it is made of finer slots later
             slot = tier.slots.setdefault(begin, {})
             slot[series] = _combine(series.kind, slot.get(series), value)
+            self._changed.add((tier.width, begin))
             kept = True
         if kept:
             self._origin = min(self._origin, second)
@@ -122,10 +124,12 @@ class Windows:
     def take_back(self, series: Series, second: int, value: Value) -> None:
         """Undo an `add` of a histogram or counter, wherever its value is still kept."""
         for tier in self._tiers:
-            slot = tier.slots.get(_floor(second, tier.width))
+            begin = _floor(second, tier.width)
+            slot = tier.slots.get(begin)
             present = slot.get(series) if slot is not None else None
             if slot is None or present is None:
                 continue
+            self._changed.add((tier.width, begin))
             if isinstance(present, PackedSketch) and isinstance(value, PackedSketch):
                 slot[series] = present.without(value)
             elif not isinstance(present, PackedSketch) and not isinstance(value, PackedSketch):
@@ -134,11 +138,36 @@ class Windows:
     def advance(self, now: int) -> None:
         """Make the coarse slots that are due, and remove what is too old or, after a jump of the clock, too new."""
         for finer, coarser in zip(self._tiers, self._tiers[1:], strict=False):
-            _roll_up(finer, coarser, _floor(now - SETTLE_SECONDS, coarser.width))
+            made = _roll_up(finer, coarser, _floor(now - SETTLE_SECONDS, coarser.width))
+            self._changed.update((coarser.width, begin) for begin in made)
         for tier in self._tiers:
             low, high = now - tier.span, now + FUTURE_SECONDS
             for begin in [begin for begin in tier.slots if begin <= low or begin > high]:
                 del tier.slots[begin]
+                self._changed.add((tier.width, begin))
+
+    def take_changes(self) -> dict[tuple[int, int], Slot | None]:
+        """Return the slots that have changed since the last call, by width and begin; None: it is no longer kept."""
+        changed, self._changed = self._changed, set()
+        return {(tier.width, begin): tier.slots.get(begin) for tier in self._tiers for begin in _of(changed, tier)}
+
+    def all_slots(self) -> dict[tuple[int, int], Slot | None]:
+        """Return every slot, as `take_changes` does if everything has changed."""
+        self._changed = set()
+        return {(tier.width, begin): slot for tier in self._tiers for begin, slot in tier.slots.items()}
+
+    def made_until(self) -> dict[int, int]:
+        """Return, by width, until when the slots of each tier hold everything."""
+        return {tier.width: tier.made_until for tier in self._tiers}
+
+    def restore(self, slots: Mapping[tuple[int, int], Slot], made_until: Mapping[int, int], now: int) -> None:
+        """Go on from what `take_changes` and `made_until` have once returned. Called before anything is added."""
+        for tier in self._tiers[1:]:
+            tier.made_until = min(tier.made_until, made_until.get(tier.width, tier.made_until))
+        for tier in self._tiers:
+            tier.slots = {begin: slot for (width, begin), slot in slots.items() if width == tier.width}
+            self._origin = min(self._origin, *tier.slots) if tier.slots else self._origin
+        self.advance(now)
 
     def forget(self, gone: Iterable[Series]) -> None:
         """Remove every value of some series."""
@@ -151,7 +180,8 @@ class Windows:
         """Return the stretch from `start` to `end` (excluded), begun later where slots or data do not reach back.
 
         An old start is moved forward to the next slot: by less than 10 s within 10 minutes, less than a minute within
-        an hour, less than ten minutes beyond. An end as old as that is moved back in the same way.
+        an hour, ten minutes within a day, an hour within three, six hours beyond. An end as old as that is moved back
+        in the same way.
         """
         start = self._aligned(start, min(self._origin, end - 1), now)
         slots: list[Slot] = []
@@ -184,7 +214,11 @@ class Windows:
         return None
 
 
-def _roll_up(finer: _Tier, coarser: _Tier, until: int) -> None:
+def _of(changed: set[tuple[int, int]], tier: _Tier) -> Iterator[int]:
+    return (begin for width, begin in changed if width == tier.width)
+
+
+def _roll_up(finer: _Tier, coarser: _Tier, until: int) -> Iterable[int]:
     groups: dict[int, list[Slot]] = {}
     for begin in sorted(finer.slots):
         if coarser.made_until <= begin < until:
@@ -192,6 +226,7 @@ def _roll_up(finer: _Tier, coarser: _Tier, until: int) -> None:
     for begin, slots in groups.items():
         coarser.slots[begin] = _merge_slots(slots)
     coarser.made_until = max(coarser.made_until, until)
+    return groups
 
 
 def _merge_slots(slots: list[Slot]) -> Slot:

@@ -171,6 +171,13 @@ class ProducerOrder:
             return True
         return fence is None
 
+    def hold(self, channel: str, lane: int, event_id: str) -> None:
+        """Fence off a channel and lane at an event that had been let in and could not be stored.
+
+        It came before whatever else may be the fence: that was refused at the door, behind it.
+        """
+        self._fences[channel, lane] = event_id
+
     def settle(self, channel: str, lane: int, event_id: str, refusal: Refusal | None) -> None:
         """Take note of the outcome of an event that was tried."""
         if refusal is not None and refusal.retry_delay_millis:

@@ -251,6 +251,23 @@ class Downstream:
             subscription.live = True
             subscription.recovering = False
 
+    def quiet(self, end: int) -> list[tuple[str, Priority]]:
+        """Return the live lanes of channels whose cursor is behind `end` although nothing waits in them."""
+        return [
+            (channel, lane)
+            for lane, state in self._lanes.items()
+            for channel, subscription in state.subscriptions.items()
+            if subscription.live and not subscription.queued and subscription.cursor < end
+        ]
+
+    def advance(self, channel: str, lane: Priority, through: int) -> bool:
+        """Move the cursor of a quiet lane over what is of other lanes; False where it is not quiet any more."""
+        subscription = self._lanes[lane].subscriptions.get(channel)
+        if subscription is None or not subscription.live or subscription.queued or subscription.cursor >= through:
+            return False
+        subscription.cursor = through
+        return True
+
     def is_recovering(self, channel: str, lane: Priority) -> bool:
         """Say whether a subscription has not caught up since it began."""
         subscription = self._lanes[lane].subscriptions.get(channel)

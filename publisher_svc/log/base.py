@@ -114,11 +114,18 @@ class EventLog(Protocol):
             LogError: nothing of the batch was stored.
         """
 
+    @property
+    def needs_sync(self) -> bool:
+        """True where an event may be delivered before it may be acknowledged: `sync` comes between the two.
+
+        Constant. False: what is appended survives what the configured durability names at once.
+        """
+
     def append_nowait(self, entries: list[Entry]) -> bool:
-        """Do all of `append` and `sync` at once where neither has to wait for anything; otherwise do nothing.
+        """Do all of `append` at once where it has to wait for nothing; otherwise do nothing.
 
         Returns:
-            True where it was done; False: use `append` and `sync`.
+            True where it was done; False: use `append`.
 
         Raises:
             LogError: as `append`.
@@ -126,6 +133,8 @@ class EventLog(Protocol):
 
     async def sync(self) -> None:
         """Return once everything appended so far survives what the configured durability names.
+
+        Appending goes on meanwhile; calls of `sync` must not overlap.
 
         Raises:
             LogError: the storage failed; the process must end rather than acknowledge.

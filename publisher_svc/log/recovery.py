@@ -8,11 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import apsw
+from google.protobuf.message import DecodeError
+
 from lanecast.core.limits import DEDUP_WINDOW_SECONDS
 from lanecast.v1.event_pb2 import Event
 from publisher_svc.core.dedup import DedupWindow, fingerprint
 from publisher_svc.log import segment
-from publisher_svc.log.base import ChannelLane
+from publisher_svc.log.base import ChannelLane, LogError
 
 
 @dataclass(slots=True)
@@ -27,20 +30,30 @@ class Recovered:
     next_number: int = 1
     """Number for the segment to write next."""
     dedup: DedupWindow = field(default_factory=DedupWindow)
+    torn_bytes: int = 0
+    """Bytes that were cut off: the ends of commits that a crash interrupted."""
 
 
 def recover(folder: Path, heads: dict[ChannelLane, int], through: int) -> Recovered:
     """Bring saved heads, which account for offsets up to `through`, up to date; find segments and known ids.
 
     Segments without events are left over from a kill between making and using them; the newest one is used again.
+    What a killed process left in the system's cache is made durable: it counts as stored from here on.
 
     Raises:
-        LogError: a file is no segment.
+        LogError: a file is no segment, or is damaged.
     """
+    try:
+        return _recover(folder, heads, through)
+    except (apsw.Error, DecodeError, ValueError, TypeError, OverflowError) as error:
+        raise LogError(f"a segment is damaged ({error}): restore the folder from a backup, or move it away") from error
+
+
+def _recover(folder: Path, heads: dict[ChannelLane, int], through: int) -> Recovered:
     state = Recovered(heads, through)
     newest_ns = 0
     for number in segment.numbers(folder):
-        reader = _open(folder, number)
+        reader = _open(folder, number, state)
         bounds = reader.bounds()
         if bounds is not None:
             state.segments.append((bounds[0], number))
@@ -54,8 +67,11 @@ def recover(folder: Path, heads: dict[ChannelLane, int], through: int) -> Recove
     return state
 
 
-def _open(folder: Path, number: int) -> segment.SegmentReader:
-    segment.SegmentWriter(folder, number).release()  # makes the tables where a kill came before they were made
+def _open(folder: Path, number: int, state: Recovered) -> segment.SegmentReader:
+    if not segment.is_closed(folder, number):
+        state.torn_bytes += segment.torn_bytes(folder, number)
+        segment.SegmentWriter(folder, number).release()  # makes the tables where a kill came before they were made
+        segment.make_durable(folder, number)
     return segment.SegmentReader(folder, number)
 
 

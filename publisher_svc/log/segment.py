@@ -9,7 +9,9 @@ new file, and the old one is checkpointed and closed by a background thread. Ret
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,10 @@ CREATE TABLE IF NOT EXISTS event (
 """
 _INSERT = "INSERT INTO event VALUES (?, ?, ?, ?, ?)"
 _SUFFIX = ".sqlite"
+_NAME = re.compile(r"[0-9]{12}\.sqlite")
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_WAL_HEADER_BYTES = 32
+_FRAME_HEADER_BYTES = 24
 
 
 def path_of(folder: Path, number: int) -> Path:
@@ -37,7 +43,7 @@ def path_of(folder: Path, number: int) -> Path:
 
 def numbers(folder: Path) -> list[int]:
     """Return the numbers of the segments in a folder, ascending."""
-    return sorted(int(path.name.removesuffix(_SUFFIX)) for path in folder.glob(f"[0-9]*{_SUFFIX}"))
+    return sorted(int(path.name.removesuffix(_SUFFIX)) for path in folder.iterdir() if _NAME.fullmatch(path.name))
 
 
 def remove(folder: Path, number: int) -> None:
@@ -50,11 +56,72 @@ def remove(folder: Path, number: int) -> None:
 def size_of(folder: Path, number: int) -> int:
     """Return the bytes a segment takes on disk."""
     path = path_of(folder, number)
-    return sum(file.stat().st_size for file in (path, Path(f"{path}-wal")) if file.exists())
+    return sum(file.stat().st_size for file in (path, wal_of(path)) if file.exists())
+
+
+def is_closed(folder: Path, number: int) -> bool:
+    """Say whether a segment is whole in its database file, which then never changes again."""
+    path = path_of(folder, number)
+    if wal_of(path).exists() or not path.stat().st_size:
+        return False
+    connection = _connect_closed(path)
+    try:
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema WHERE name IN ('lane', 'event')").fetchone()
+        return tables == (2,)
+    finally:
+        connection.close()
+
+
+def torn_bytes(folder: Path, number: int) -> int:
+    """Return how many bytes at the end of a write-ahead log belong to no whole commit: SQLite ignores them.
+
+    To be asked before anything else opens the segment.
+
+    Raises:
+        LogError: the file is no database.
+    """
+    path = path_of(folder, number)
+    wal = wal_of(path)
+    size = wal.stat().st_size if wal.exists() else 0
+    if not size:
+        return 0
+    connection = _connect(path)
+    try:
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # makes it read the write-ahead log
+        page_size: Any = connection.execute("PRAGMA page_size").fetchone()
+        state: Any = connection.execute("PRAGMA wal_checkpoint(NOOP)").fetchone()
+    except apsw.Error as error:
+        raise LogError(f"{path} is not a segment of an event log: {error}") from error
+    finally:
+        connection.close()
+    frames = max(0, state[1])
+    whole = _WAL_HEADER_BYTES + frames * (_FRAME_HEADER_BYTES + page_size[0]) if frames else 0
+    return max(0, size - whole)
+
+
+def make_durable(folder: Path, number: int) -> None:
+    """Flush what was found of a segment to the disk; writes no byte, so a full disk is no hindrance.
+
+    Raises:
+        LogError: the disk failed.
+    """
+    path = path_of(folder, number)
+    try:
+        for file in (wal_of(path), path, folder):
+            if file.exists():
+                _sync_path(file)
+    except OSError as error:
+        raise LogError(f"cannot make {path} durable: {error.strerror}") from error
+
+
+def wal_of(path: Path) -> Path:
+    """Return the write-ahead log of a segment's file."""
+    return Path(f"{path}-wal")
 
 
 class SegmentWriter:
-    """The writing end of the newest segment. Used from the event loop's thread only."""
+    """The writing end of the newest segment. Used from the event loop's thread only, but for `sync` and `release`."""
 
     def __init__(self, folder: Path, number: int) -> None:
         """Make the file, or go on in one that has no events.
@@ -106,11 +173,11 @@ class SegmentWriter:
             connection.execute("COMMIT")
             self.heads.update([(entry.key, entry.offset) for entry in entries])
         except apsw.Error as error:
+            no_room = isinstance(error, apsw.FullError) or connection.system_errno in _NO_ROOM
             for key in added:
                 del self._lanes[key]
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            if isinstance(error, apsw.FullError):
+            self._roll_back()
+            if no_room:
                 raise LogFullError(f"no room for events in {self.path.parent}: free disk space") from error
             raise LogError(f"cannot store events in {self.path}: {error}") from error
 
@@ -122,7 +189,7 @@ class SegmentWriter:
         """
         try:
             if self._wal_descriptor is None:
-                self._wal_descriptor = os.open(f"{self.path}-wal", os.O_RDWR)
+                self._wal_descriptor = os.open(wal_of(self.path), os.O_RDWR)
                 _sync_path(self.path)
                 _sync_path(self.path.parent)
             os.fdatasync(self._wal_descriptor)
@@ -136,6 +203,13 @@ class SegmentWriter:
         if self._wal_descriptor is not None:
             os.close(self._wal_descriptor)
             self._wal_descriptor = None
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            try:
+                self._connection.execute("ROLLBACK")
+            except apsw.Error as error:
+                raise LogError(f"cannot take back what was not stored in {self.path}: {error}") from error
 
     def _lane_id(self, key: ChannelLane, added: list[ChannelLane]) -> int:
         number = self._lanes.get(key)
@@ -152,10 +226,16 @@ class SegmentWriter:
 
 
 class SegmentReader:
-    """The reading end of a segment: a connection of its own, which does not disturb commits. Used in one thread."""
+    """The reading end of a segment: a connection of its own, which does not disturb commits. Used in one thread.
+
+    A closed segment is read as the plain file it is: that needs neither locks nor shared memory, for which a full disk
+    would have no room.
+    """
 
     def __init__(self, folder: Path, number: int) -> None:
-        self._connection = _connect(path_of(folder, number), apsw.SQLITE_OPEN_READWRITE)
+        path = path_of(folder, number)
+        closed = is_closed(folder, number)
+        self._connection = _connect_closed(path) if closed else _connect(path, apsw.SQLITE_OPEN_READWRITE)
         self._lanes: dict[ChannelLane, int] = {}
 
     def get(self, offset: int) -> StoredEvent | None:
@@ -221,6 +301,14 @@ def _connect(path: Path, flags: int = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_O
         connection = apsw.Connection(str(path), flags=flags)
         connection.set_busy_timeout(5_000)
         return connection
+    except apsw.Error as error:
+        raise LogError(f"cannot open {path}: {error}") from error
+
+
+def _connect_closed(path: Path) -> apsw.Connection:
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    try:
+        return apsw.Connection(f"{path.absolute().as_uri()}?immutable=1", flags=flags)
     except apsw.Error as error:
         raise LogError(f"cannot open {path}: {error}") from error
 

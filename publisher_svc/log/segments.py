@@ -48,6 +48,9 @@ class Segments:
         if events is None:
             events = self._scan(key, after, limit + 1, end)
         more = len(events) > limit
+        whole = _unbroken(events)
+        if whole < len(events):  # the rest comes with the next page, which says what is missing before it
+            events, more = events[:whole], True
         page = Page(events[:limit], more=more)
         page.covered_through = page.events[-1].offset if more else max(end, after)
         if not events:
@@ -66,10 +69,10 @@ class Segments:
             offset = event.prev_offset
         return offset
 
-    def drop_oldest(self, closed_through: int, oldest_kept_ns: int, max_bytes: int) -> None:
-        """Delete segments that are too old, or too large together; none with a number above `closed_through`."""
+    def drop_oldest(self, ended_through: int, oldest_kept_ns: int, max_bytes: int) -> None:
+        """Delete segments that are too old, or too large together; none with a number above `ended_through`."""
         sizes = [segment.size_of(self._folder, number) for number in self._numbers]
-        while len(self._numbers) > 1 and self._numbers[0] <= closed_through:
+        while len(self._numbers) > 1 and self._numbers[0] <= ended_through:
             too_old = self._reader_at(0).newest_time() < oldest_kept_ns
             if not too_old and sum(sizes) <= max_bytes:
                 return
@@ -101,6 +104,8 @@ class Segments:
             if len(events) == _WALK_STEPS:
                 return None
             event = self.get(offset)
+            if event is None and offset >= self._firsts[0]:
+                return None  # lost with the end of a segment in a power failure; there may be older ones
             if event is None:
                 break
             events.append(event)
@@ -115,3 +120,11 @@ class Segments:
             events += self._reader_at(index).scan(key, after, limit - len(events))
             index += 1
         return [event for event in events if event.offset <= end]
+
+
+def _unbroken(events: list[StoredEvent]) -> int:
+    """Return how many events from the first on follow one another without a hole."""
+    for index in range(1, len(events)):
+        if events[index].prev_offset > events[index - 1].offset:
+            return index
+    return len(events)

@@ -4,8 +4,8 @@ Owns offsets, chain heads, deduplication and the change of segments of one log o
 `base.EventLog`; built by `app`. SQL is in `segment` and `manifest`, finding events in `segments`.
 
 Threads: `append` runs inline in the event loop (a commit takes tens of microseconds, less than a hand-over to a
-thread), reads in one reader thread; fsync and the making and closing of segments in one housekeeping thread, which has
-full segments checkpointed by another process.
+thread), reads in one reader thread, fsync in a thread of its own so that no acknowledgement waits for housekeeping; the
+making and closing of segments in one housekeeping thread, which has full segments checkpointed by another process.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,6 +41,11 @@ T = TypeVar("T")
 
 _SPARE_AT = 0.5
 """How full a segment is when the next one is made."""
+
+_SPARE_RETRY_SECONDS = 1.0
+
+_SEGMENTS_PER_RETENTION = 4
+"""Least number of segments that an age of retention is divided into: files are deleted as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +80,21 @@ class SqliteEventLog:
         self._spare: segment.SegmentWriter | None = None
         """The next segment, made ahead of its time: making one takes longer than a CRITICAL event may."""
         self._making_spare = False
+        self._next_try = 0.0
+        """Age of the present segment before which no further attempt is made at the next one."""
         self._begun = 0.0
+        self._first_of_newest = 1
+        self._ended_through = 0
+        """Greatest number of a segment that nothing will be written to any more."""
+        self.torn_bytes = 0
+        """Bytes that were cut off at the start; see `recovery`."""
+        self._full: list[segment.SegmentWriter] = []
+        """Full segments with commits that are not flushed yet (`disk`): they are closed after the next `sync`."""
+        self._flushed = 0
+        """Offset up to which everything is flushed to the disk (`disk`)."""
+        self._timer: asyncio.TimerHandle | None = None
         self._reading = ThreadPoolExecutor(1, "log-read")
+        self._flushing = ThreadPoolExecutor(1, "log-flush")
         self._keeping = ThreadPoolExecutor(1, "log-keep")
         self._checkpointer = Checkpointer()
         self._unsaved_heads: dict[ChannelLane, int] = {}
@@ -91,7 +110,7 @@ class SqliteEventLog:
             StartError: the folder cannot be used, or the log in it has a newer format.
         """
         settings = settings or SqliteLogSettings()
-        if settings.retention_seconds < 2 * DEDUP_WINDOW_SECONDS:
+        if not settings.retention_seconds >= 2 * DEDUP_WINDOW_SECONDS:  # and not NaN
             raise StartError(f"retention must be at least {2 * DEDUP_WINDOW_SECONDS} s, twice the deduplication window")
         if settings.durability not in {"process", "disk"}:
             raise StartError(f"unknown durability {settings.durability!r}: use process or disk")
@@ -103,13 +122,20 @@ class SqliteEventLog:
         try:
             recovered = recover(folder, *manifest.heads())
             manifest.save_heads(recovered.heads, recovered.end)
-            lineage = manifest.open_lineage(recovered.end + 1, _boot_id())
+            newest = max(segment.numbers(folder), default=0)
+            lineage = manifest.open_lineage(recovered.end + 1, _boot_id(), newest)
             self = cls(folder, settings, lineage, manifest)
             self._take_over(recovered)
+            manifest.segment_begun(recovered.next_number)
             self._checkpointer.start()
-        except (LogError, apsw.Error) as error:
+        except (LogError, apsw.Error, OSError) as error:
             raise StartError(f"cannot use the event log in {folder}: {error}") from error
+        self._on_timer()
         return self
+
+    @property
+    def needs_sync(self) -> bool:
+        return self._settings.durability == "disk"
 
     @property
     def lineage(self) -> Lineage:
@@ -130,8 +156,6 @@ class SqliteEventLog:
         return dict(self._heads)
 
     def append_nowait(self, entries: list[Entry]) -> bool:
-        if self._settings.durability != "process":
-            return False
         marks = {entry.mark for entry in entries}
         if len(marks) < len(entries) or self._dedup.knows_any(marks):
             return False  # perhaps duplicates: the first copies have to be looked at
@@ -160,13 +184,31 @@ class SqliteEventLog:
         self._look_after_segments(writer)
 
     async def sync(self) -> None:
-        if self._settings.durability == "process":
+        if not self.needs_sync:
             return
+        if self._failure is not None:
+            raise self._failure
+        end = self._end
+        if end == self._flushed:
+            return
+        full, self._full = self._full, []
+        writers = [*full, self._open_writer()]
         try:
-            await self._in(self._keeping, self._open_writer().sync)
+            await self._in(self._flushing, lambda: _flush(writers))
         except LogError as error:
+            # What the kernel could not write it may have dropped: a later flush that succeeds proves nothing.
             self._failure = error
+            await self._note_failure()
             raise
+        self._flushed = end
+        for writer in full:
+            self._later(partial(self._retire, writer))
+
+    async def _note_failure(self) -> None:
+        try:
+            await self._in(self._keeping, self._manifest.disk_failed)
+        except LogError as error:
+            log.error("cannot note that the disk has failed: %s", error)  # noqa: TRY400 - the cause is in it
 
     async def read(self, key: ChannelLane, after: int, limit: int) -> Page:
         end, head = self._end, self._heads.get(key, 0)
@@ -190,18 +232,25 @@ class SqliteEventLog:
         if self._closed:
             return
         self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
         await self.settle()
-        writer, self._writer = self._writer, None
-        spare, self._spare = self._spare, None
-        if writer is not None:
-            await self._in(self._keeping, lambda: self._finish(writer, checkpoint))
+        writers = [*self._full, self._writer] if self._writer is not None else []
+        spare, self._writer, self._spare = self._spare, None, None
+        clean = self._failure is None
+        for writer in writers:
+            try:
+                await self._in(self._keeping, partial(self._finish, writer, checkpoint))
+            except LogError as error:
+                clean = False
+                log.error("%s; what is in it is read at the next start", error)  # noqa: TRY400 - the cause is in it
         if spare is not None:
             await self._in(self._keeping, lambda: self._discard(spare))
         await self._in(self._reading, self._segments.close)
-        self._reading.shutdown()
-        self._keeping.shutdown()
+        for executor in (self._reading, self._flushing, self._keeping):
+            executor.shutdown()
         self._checkpointer.close()
-        self._manifest.close(clean=self._failure is None)
+        self._manifest.close(clean=clean)
 
     # Appending
 
@@ -219,8 +268,9 @@ class SqliteEventLog:
             if found is None:
                 continue
             stored = await self.get(found)
+            # Where retention has taken the first copy already, the fingerprint has to do.
             first = Event.FromString(stored.data) if stored is not None else None
-            if first is not None and first.id == entry.event_id and first.channel == entry.channel:
+            if first is None or (first.id == entry.event_id and first.channel == entry.channel):
                 known.add(found)
         return known
 
@@ -256,28 +306,56 @@ class SqliteEventLog:
         self._heads, self._end, self._dedup = recovered.heads, recovered.end, recovered.dedup
         for first, number in recovered.segments:
             self._segments.add(first, number)
+        if recovered.torn_bytes:
+            log.warning(
+                "%d bytes at the end of the event log in %s were cut off: commits that a crash interrupted, none of"
+                " which was acknowledged under the durability that was asked for",
+                recovered.torn_bytes, self._folder,
+            )  # fmt: skip
+        self.torn_bytes = recovered.torn_bytes
+        self._flushed = self._end
+        self._ended_through = recovered.next_number - 1
         self._begin(segment.SegmentWriter(self._folder, recovered.next_number))
 
     def _begin(self, writer: segment.SegmentWriter) -> None:
-        self._segments.add(self._end + 1, writer.number)
+        self._first_of_newest = self._end + 1
+        self._segments.add(self._first_of_newest, writer.number)
         self._writer = writer
         self._begun = time.monotonic()
+        self._next_try = 0.0
 
     def _look_after_segments(self, writer: segment.SegmentWriter) -> None:
         """Make a spare segment in good time, and change to it when the present one is full or old.
 
         A spare that is not ready is not waited for: the present segment grows a little beyond its measure.
         """
-        settings = self._settings
         age = time.monotonic() - self._begun
-        full = max(writer.wal_pages / settings.segment_pages, age / settings.segment_seconds)
+        full = max(writer.wal_pages / self._settings.segment_pages, age / self._segment_seconds)
         if full >= 1 and self._spare is not None:
             spare, self._spare = self._spare, None
             self._begin(spare)
-            self._later(lambda: self._retire(writer))
-        elif full >= _SPARE_AT and self._spare is None and not self._making_spare:
+            if self.needs_sync and self._flushed < self._end:
+                self._full.append(writer)
+            else:
+                self._later(partial(self._retire, writer))
+        elif full >= _SPARE_AT and self._spare is None and not self._making_spare and age >= self._next_try:
             self._making_spare = True
             self._later(lambda: self._make_spare(writer.number + 1))
+
+    @property
+    def _segment_seconds(self) -> float:
+        return min(self._settings.segment_seconds, self._settings.retention_seconds / _SEGMENTS_PER_RETENTION)
+
+    def _on_timer(self) -> None:
+        """Go on to the next segment, and delete old ones, where no event comes that would bring it about."""
+        writer = self._writer
+        if writer is not None and self._end >= self._first_of_newest:
+            self._look_after_segments(writer)
+        self._later(self._apply_retention)
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_later(max(1.0, self._segment_seconds * _SPARE_AT), self._on_timer)
 
     def _later(self, work: Callable[[], None]) -> None:
         chore = asyncio.get_running_loop().run_in_executor(self._keeping, work)
@@ -286,7 +364,7 @@ class SqliteEventLog:
 
     def _on_chore_done(self, chore: asyncio.Future[None]) -> None:
         self._chores.discard(chore)
-        error = chore.exception()
+        error = None if chore.cancelled() else chore.exception()
         if error is not None:
             log.error("housekeeping of the event log failed: %s", error)
 
@@ -295,17 +373,25 @@ class SqliteEventLog:
     def _make_spare(self, number: int) -> None:
         try:
             self._spare = segment.SegmentWriter(self._folder, number)
+        except LogError:
+            self._next_try = time.monotonic() - self._begun + _SPARE_RETRY_SECONDS
+            raise
         finally:
             self._making_spare = False
 
     def _retire(self, full: segment.SegmentWriter) -> None:
         try:
             self._finish(full, self._checkpointer.run)
-        except LogError as error:
+        except (LogError, apsw.Error) as error:
             log.warning("%s; it stays as it is until the next start", error)
+        self._ended_through = full.number
+        self._apply_retention()  # first of all: it makes room
+        self._manifest.segment_begun(full.number + 1)
+
+    def _apply_retention(self) -> None:
         oldest_kept = time.time_ns() - int(self._settings.retention_seconds * 1e9)
         limit = self._settings.retention_bytes
-        self._reading.submit(self._segments.drop_oldest, full.number, oldest_kept, limit).result()
+        self._reading.submit(self._segments.drop_oldest, self._ended_through, oldest_kept, limit).result()
 
     def _finish(self, writer: segment.SegmentWriter, checkpoint: Callable[[Path], None]) -> None:
         writer.release()
@@ -325,6 +411,11 @@ class SqliteEventLog:
             return await asyncio.get_running_loop().run_in_executor(executor, work)
         except apsw.Error as error:
             raise LogError(f"cannot read the event log in {self._folder}: {error}") from error
+
+
+def _flush(writers: list[segment.SegmentWriter]) -> None:
+    for writer in writers:
+        writer.sync()
 
 
 def _repeats(entry: Entry, fresh: list[Entry], index: int) -> bool:

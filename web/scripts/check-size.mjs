@@ -14,6 +14,16 @@ const KIB = 1024;
 const BUDGETS = [
   { name: "page, first load", limit: 130 * KIB, measure: pageSize },
   { name: "@lanecast/client", limit: 10 * KIB, measure: () => bundleSize("packages/client/dist/index.js") },
+  {
+    name: "@lanecast/client/react",
+    limit: 2.5 * KIB,
+    measure: () => bundleSize("packages/client/dist/react/index.js"),
+  },
+  {
+    name: "@lanecast/client/offline",
+    limit: 4 * KIB,
+    measure: () => bundleSize("packages/client/dist/offline/index.js"),
+  },
   { name: "@lanecast/client/protobuf", limit: 26 * KIB, measure: () => bundleSize("packages/client/dist/protobuf.js") },
 ];
 
@@ -34,7 +44,7 @@ async function bundleSize(entry) {
       target: "es2022",
       modulePreload: { polyfill: false },
       // Minified as in an application; the library mode would keep white space.
-      rolldownOptions: { input: join(WEB, entry), preserveEntrySignatures: "strict" },
+      rolldownOptions: { input: join(WEB, entry), preserveEntrySignatures: "strict", external: ["react"] },
     },
   });
   const outputs = (Array.isArray(result) ? result : [result]).flatMap(({ output }) => output);

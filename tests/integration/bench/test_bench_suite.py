@@ -23,7 +23,7 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("name", ["nats", "socketio"])
+@pytest.mark.parametrize("name", ["nats", "jetstream", "socketio"])
 async def test_every_delivery_is_accounted_for_and_nothing_is_left_behind(name: str, tmp_path: Path) -> None:
     chosen, problems = suite.available([name])
     assert problems == []

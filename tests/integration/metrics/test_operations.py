@@ -359,6 +359,7 @@ async def test_a_request_id_makes_one_report_even_at_the_same_time_and_after_a_r
     request = metrics_pb2.CreateReportRequest(request_id=str(uuid.uuid4()), title="Week 7")
     made = await asyncio.gather(*(running.metrics.CreateReport(request) for _ in range(3)))
     assert len({each.report.SerializeToString(deterministic=True) for each in made}) == 1
+    await running.service.drain()
     again = await start()
     found = await again.metrics.GetReport(metrics_pb2.GetReportRequest(id=request.request_id))
     assert found.report == made[0].report

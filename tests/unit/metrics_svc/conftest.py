@@ -8,7 +8,9 @@ from lanecast.core import instruments as names
 from lanecast.core.instruments import Key
 from lanecast.core.sketch import Sketch
 from metrics_svc.core.catalogue import Kind
+from metrics_svc.core.objectives import DEFAULTS
 from metrics_svc.core.packed import pack
+from metrics_svc.core.slo import deriver
 from metrics_svc.core.telemetry import NANOS, Outcome, Point, Process, Telemetry
 
 START = 1_800_000_000 * NANOS
@@ -17,9 +19,9 @@ START = 1_800_000_000 * NANOS
 class Bench:
     """Telemetry that reports are made to at `now_ns`."""
 
-    def __init__(self, max_series: int = 2_000) -> None:
+    def __init__(self, max_series: int = 2_000, *, slo: bool = True) -> None:
         self.now_ns = START + 100 * NANOS
-        self.telemetry = Telemetry(START, max_series=max_series)
+        self.telemetry = Telemetry(START, max_series=max_series, derive=deriver(DEFAULTS) if slo else None)
         self.gateway = Process("gateway_svc", "gateway-1")
         self.publisher = Process("publisher_svc", "publisher-1")
 
@@ -57,7 +59,7 @@ def bench() -> Bench:
 
 @pytest.fixture
 def small_bench() -> Bench:
-    return Bench(max_series=8)
+    return Bench(max_series=8, slo=False)
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,12 @@ def test_defaults_and_the_way_through_the_environment() -> None:
         ("SESSION_NETWORKS", "everyone", "write it as 172.16.0.0/12"),
         ("MAX_STREAMS", "0", "at least 1"),
         ("HTTP_PORT", "many", "use a whole number"),
+        ("SLO_LIMITS", "CRITICAL", "write it as CRITICAL=1ms"),
+        ("SLO_OBJECTIVES", "LOW=99", "in percent"),
+        ("ALERT_TIME_SCALE", "0", "from 0.0001 to 1"),
+        ("WEBHOOK_URL", "ftp://a/b", "write it as https://host/path"),
+        ("WEBHOOK_TIMEOUT_SECONDS", "0", "from 0.1 to 60"),
+        ("WEBHOOK_DEADLINE_SECONDS", "0", "from 1 to 86,400"),
     ],
 )
 def test_wrong_values_are_refused_with_what_is_wanted(name: str, value: str, message: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import pytest
+from effort import effort
 from gateway_fakes import EPOCH, FakeSink, World, event, item, subscribe
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -160,7 +161,7 @@ steps = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=effort(500), deadline=None)
 @given(st.lists(steps, min_size=5, max_size=60), st.sampled_from([300, 1_200]))
 def test_what_is_not_delivered_is_named_and_order_holds(plan: list[tuple[object, ...]], limit: int) -> None:
     with pytest.MonkeyPatch.context() as patch:

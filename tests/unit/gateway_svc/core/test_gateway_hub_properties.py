@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from effort import effort
 from gateway_fakes import EPOCH, FakeSink, World, drain, event, item, page, subscribe
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -219,7 +220,7 @@ steps = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=effort(400), deadline=None)
 @given(st.lists(steps, max_size=60))
 def test_every_event_once_in_order_or_named_by_a_gap(plan: list[tuple[Any, ...]]) -> None:
     with pytest.MonkeyPatch.context() as patch:

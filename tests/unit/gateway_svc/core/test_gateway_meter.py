@@ -41,6 +41,14 @@ class Measured:
             found[name] = (sketch.count, sketch.sum_ns)
         return found
 
+    def blocked(self) -> dict[str, int]:
+        """Return how many deliveries waited for their peer, by type; empty: all together."""
+        return {
+            dict(key.attributes).get("type", ""): counter.value
+            for key, counter in self.instruments._counters.items()
+            if dict(key.attributes).get("result") == "blocked_by_peer"
+        }
+
     def delivered(self) -> int:
         return sum(amount for key, amount in self.instruments.take_counters() if key.name == "lanecast.event.delivered")
 
@@ -72,11 +80,12 @@ def test_each_delivery_counts_and_a_batch_counts_once() -> None:
     assert measured.delivered() == 30
 
 
-def test_what_waited_in_an_outbox_is_counted_when_it_has_gone() -> None:
+def test_what_waited_in_an_outbox_was_blocked_by_the_peer_and_is_in_no_duration() -> None:
     measured = Measured()
     sent = item(list(stamped(1).events))
-    measured.meter.flushed([Entry(None, sent, 0, 10)], 106_000)  # type: ignore[arg-type]
-    assert measured.series()["server"] == (1, 100_000)
+    measured.meter.flushed([Entry(None, sent, 0, 10)])  # type: ignore[arg-type]
+    assert measured.series() == {}
+    assert measured.blocked() == {"": 1, "test": 1}
     assert measured.delivered() == 1
 
 
@@ -84,7 +93,7 @@ def test_replayed_events_count_as_delivered_and_not_as_latency() -> None:
     measured = Measured()
     replayed = item(list(stamped(2).events), live=False)
     measured.meter.sent(replayed)
-    measured.meter.flushed([Entry(None, replayed, 0, 10)], 106_000)  # type: ignore[arg-type]
+    measured.meter.flushed([Entry(None, replayed, 0, 10)])  # type: ignore[arg-type]
     replayed.receive_ns, replayed.send_ns = 1, 2
     measured.meter.dispatched(replayed, [(1, 50)])  # the stream itself brings events from the log after a reconnect
     assert measured.series() == {}

@@ -76,7 +76,8 @@ def test_losses_beyond_the_budget_are_a_missed_objective(bench: Any) -> None:
     traffic(bench, ALL_GOOD, dropped=30)
     found = status(bench)
     assert found.grade is Grade.D
-    assert "were dropped" in found.lanes[0].reason
+    assert "30 of 1030 deliveries were lost" in found.lanes[0].reason
+    assert "why events are lost" in found.advice[0].action
 
 
 def test_nothing_at_all_is_no_grade(bench: Any) -> None:

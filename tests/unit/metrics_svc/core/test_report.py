@@ -17,9 +17,10 @@ from lanecast.core.instruments import Key
 from lanecast.core.priority import Priority
 from lanecast.core.sketch import Sketch
 from lanecast.errors import StatusError
-from metrics_svc.core import report, svg
+from metrics_svc.core import report, slo, svg
 from metrics_svc.core.catalogue import Kind
 from metrics_svc.core.history import RecentHistory
+from metrics_svc.core.objectives import DEFAULTS
 from metrics_svc.core.packed import pack
 from metrics_svc.core.report import MAX_POINTS, PERFORMANCE, SLA, ReportData, ReportOrder
 from metrics_svc.core.report_html import html
@@ -42,7 +43,7 @@ def finished(work: Any) -> ReportData:
 
 def telemetry(millis: float = 0.5, seconds: int = 60, lane: str = "CRITICAL") -> Telemetry:
     """`seconds` of ten deliveries a second, reported by a publisher and a gateway."""
-    found = Telemetry((NOW - seconds) * NANOS)
+    found = Telemetry((NOW - seconds) * NANOS, derive=slo.deriver(DEFAULTS))
     for second in range(NOW - seconds, NOW):
         sketch = Sketch()
         sketch.record_ns(int(millis * 1e6), 10)

@@ -138,7 +138,7 @@ def test_over_the_limit_new_types_count_as_other_and_the_rest_is_refused(small_b
 
 def test_refusals_say_what_is_wrong(bench: Any) -> None:
     point = bench.point(EVENT_ACCEPTED, Kind.COUNTER, 1, lane="LOW")
-    old, ahead = bench.now_ns - 90_000 * NANOS, bench.now_ns + 120 * NANOS
+    old, ahead = bench.now_ns - 32 * 86_400 * NANOS, bench.now_ns + 120 * NANOS
     bad = {
         "not a metric of Lanecast": replace(point, key=Key("http.server.duration", ())),
         "is a counter, not a gauge": replace(point, kind=Kind.GAUGE),
@@ -166,9 +166,14 @@ def test_processes_are_bounded_and_the_longest_silent_goes_first(bench: Any) -> 
     assert names[0] == "p0010"
 
 
-def test_series_that_nobody_reports_for_a_day_are_forgotten(bench: Any) -> None:
+def test_series_that_nobody_reports_for_a_month_and_gauges_and_processes_of_yesterday_are_forgotten(bench: Any) -> None:
     bench.count(EVENT_ACCEPTED, 1, lane="LOW")
+    bench.gauge(CONNECTION_ACTIVE, 1)
     bench.later(90_000)
     bench.count(EVENT_ACCEPTED, 1, lane="HIGH")
+    assert [series.attributes["lane"] for series in bench.telemetry.series(EVENT_ACCEPTED)] == ["LOW", "HIGH"]
+    assert bench.telemetry.series(CONNECTION_ACTIVE) == []
+    assert [process.service for process, _ in bench.telemetry.processes(0)] == ["publisher_svc"]
+    bench.later(31 * 86_400)
+    bench.count(EVENT_ACCEPTED, 1, lane="HIGH")
     assert [series.attributes["lane"] for series in bench.telemetry.series(EVENT_ACCEPTED)] == ["HIGH"]
-    assert len(bench.telemetry.processes(0)) == 1

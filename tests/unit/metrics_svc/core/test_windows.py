@@ -113,10 +113,10 @@ def test_memory_is_bounded_by_series_times_slots_however_long_it_runs() -> None:
         assert facts["values"] <= most * len(series)
 
 
-def test_what_is_older_than_a_day_is_refused() -> None:
+def test_what_is_older_than_31_days_is_refused() -> None:
     series, windows = counter(), Windows(NOW)
-    assert not windows.add(series, NOW - 90_000, 1, NOW)
-    assert windows.add(series, NOW - 80_000, 1, NOW)
+    assert not windows.add(series, NOW - 127 * 21_600, 1, NOW)
+    assert windows.add(series, NOW - 125 * 21_600, 1, NOW)
 
 
 def test_a_window_does_not_reach_back_beyond_the_first_data() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from effort import effort
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -109,7 +110,7 @@ steps = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=effort(500), deadline=None)
 @given(st.lists(steps, max_size=50), st.sampled_from([150, 1 << 20]), st.sampled_from([40, 1 << 20]))
 def test_each_event_is_sent_or_named_in_its_place(plan: list[tuple[str, object]], queue: int, credit: int) -> None:
     world = World(queue=queue, credit=credit)

@@ -175,6 +175,7 @@ async def test_a_failed_sync_ends_all_appends(tmp_path: Path) -> None:
     writer = log._open_writer()
     assert writer._wal_descriptor is not None
     os.close(writer._wal_descriptor)
+    await fill(log, 1, "unsynced")
     with pytest.raises(LogError, match="durable"):
         await log.sync()
     with pytest.raises(LogError, match="durable"):
@@ -191,10 +192,11 @@ async def test_a_segment_without_tables_is_completed(tmp_path: Path) -> None:
     await log.close()
 
 
-def test_a_newer_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(manifest, "FORMAT", 99)
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     manifest.Manifest(tmp_path).close(clean=True)
-    monkeypatch.undo()
+    connection = apsw.Connection(str(tmp_path / "manifest.sqlite"))
+    connection.execute("UPDATE fact SET value = '99' WHERE name = 'format'")
+    connection.close()
     with pytest.raises(StartError, match=r"format 99.*newer Lanecast"):
         SqliteEventLog.open(tmp_path)
 

@@ -83,6 +83,13 @@ export class ChannelState {
     }
   }
 
+  /** Takes over where lanes stood when they were kept; a lane that has a position already is left alone. */
+  restore(positions: readonly Position[]): void {
+    for (const { lane, epoch, offset } of positions) {
+      if (!this.#cursors.has(lane)) this.#cursors.set(lane, { epoch, offset });
+    }
+  }
+
   /** True between `subscribed` and the next request or disconnect. */
   get live(): boolean {
     return this.#live;
@@ -103,7 +110,7 @@ export class ChannelState {
     const last = typeof since === "object" && "last" in since ? since.last : 0;
     const start: Start = last > 0 ? "LAST_N" : since === "earliest" ? "EARLIEST" : "LATEST";
     const lanes = this.#lanes.size === LANES.length ? [] : [...this.#lanes];
-    return { kind: "subscribe", channel: this.channel, lanes, start, lastN: last, positions: this.#positions() };
+    return { kind: "subscribe", channel: this.channel, lanes, start, lastN: last, positions: this.#wanted() };
   }
 
   disconnected(): void {
@@ -177,6 +184,11 @@ export class ChannelState {
 
   continuity(): Continuity {
     return { ...this.#counts, positions: this.#positions() };
+  }
+
+  /** The positions of the lanes that are asked for: others may be known from earlier. */
+  #wanted(): Position[] {
+    return this.#positions().filter(({ lane }) => this.#lanes.has(lane));
   }
 
   #positions(): Position[] {

@@ -146,10 +146,11 @@ class LanecastClient implements Client<Record<string, unknown>> {
     if (this.#state.status === "closed") throw closedError();
     let hub = this.#hubs.get(name);
     if (!hub) {
-      hub = new Hub(name, options.since ?? "latest", {
+      const outlet = {
         connected: () => this.#state.status === "connected",
-        send: (frame) => this.#command(frame),
-      });
+        send: (frame: ClientFrame) => this.#command(frame),
+      };
+      hub = new Hub(name, options.since ?? "latest", outlet, this.#options.offline);
       this.#hubs.set(name, hub);
     }
     const joined = hub;

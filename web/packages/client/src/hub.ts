@@ -6,7 +6,7 @@ import type { LanecastError } from "./errors.ts";
 import type { AdvanceFrame, ClientFrame, EventsFrame, GapFrame, Lane, SubscribedFrame, WireEvent } from "./frames.ts";
 import { LANES } from "./frames.ts";
 import type { Latency } from "./latency.ts";
-import type { EventEnvelope, SubscribeOptions } from "./types.ts";
+import type { EventEnvelope, Kept, OfflineCache, SubscribeOptions } from "./types.ts";
 
 /** An event before its payload type is known to the compiler. */
 export type AnyEvent = EventEnvelope & { readonly type: string; readonly data: unknown };
@@ -43,13 +43,18 @@ export interface Outlet {
 export class Hub {
   readonly #state: ChannelState;
   readonly #outlet: Outlet;
+  readonly #cache: OfflineCache | null;
   readonly #listeners = new Set<Listener>();
+  /** True until it is known what the device has kept: only then is it clear where to begin. */
+  #restoring = false;
   /** Set while a retry after a refusal waits. */
   retryTimer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(channel: string, since: Since, outlet: Outlet) {
+  constructor(channel: string, since: Since, outlet: Outlet, cache: OfflineCache | null = null) {
     this.#state = new ChannelState(channel, since);
     this.#outlet = outlet;
+    this.#cache = cache;
+    if (cache) void this.#restore(cache);
   }
 
   get empty(): boolean {
@@ -74,7 +79,7 @@ export class Hub {
 
   /** Subscribes, or resumes where the channel stands. Without a connection it waits for the next `welcome`. */
   request(): void {
-    if (this.#outlet.connected()) this.#outlet.send(this.#state.request());
+    if (this.#outlet.connected() && !this.#restoring) this.#outlet.send(this.#state.request());
   }
 
   disconnected(): void {
@@ -84,7 +89,9 @@ export class Hub {
 
   subscribed(frame: SubscribedFrame): void {
     this.#state.subscribed(frame);
-    if (this.#state.live) for (const listener of this.#listeners) listener.accept();
+    if (!this.#state.live) return;
+    for (const listener of this.#listeners) listener.accept();
+    this.#keep([]);
   }
 
   refused(): void {
@@ -109,25 +116,52 @@ export class Hub {
 
   gap(frame: GapFrame): void {
     const gap = this.#state.gap(frame);
-    if (gap) this.#tellGap(gap);
+    if (!gap) return;
+    this.#tellGap(gap);
+    this.#keep([]);
   }
 
   advance(frame: AdvanceFrame): void {
     this.#state.advance(frame);
+    this.#keep([]);
   }
 
   /** Delivers what is new; `latencyOf` is asked once for each such event. Asks again for what is missing. */
   events(frame: EventsFrame, latencyOf: (event: WireEvent) => Latency | null): Accepted {
     const accepted = this.#state.events(frame);
     if (accepted.gap) this.#tellGap(accepted.gap);
-    for (const event of accepted.events) {
-      const made = makeEvent(event, frame, latencyOf(event));
-      for (const listener of this.#listeners) {
-        if (listener.lanes.has(frame.lane)) guard(() => listener.call(made));
-      }
-    }
+    const made = accepted.events.map((event) => makeEvent(event, frame, latencyOf(event)));
+    for (const event of made) this.#tell(event);
+    if (made.length > 0) this.#keep(made);
     if (accepted.recover) this.request();
     return accepted;
+  }
+
+  async #restore(cache: OfflineCache): Promise<void> {
+    this.#restoring = true;
+    let kept: Kept = { events: [], positions: [] };
+    try {
+      kept = await cache.restore(this.#state.channel);
+    } catch (error) {
+      report(error);
+    }
+    this.#restoring = false;
+    if (this.empty) return;
+    this.#state.restore(kept.positions);
+    for (const event of kept.events) this.#tell({ ...event, delivery: "cached", latency: null });
+    this.request();
+  }
+
+  #keep(events: readonly AnyEvent[]): void {
+    if (!this.#cache) return;
+    const kept = events.map(({ delivery: _delivery, latency: _latency, ...event }) => event);
+    this.#cache.keep(this.#state.channel, kept, this.#state.continuity().positions);
+  }
+
+  #tell(event: AnyEvent): void {
+    for (const listener of this.#listeners) {
+      if (listener.lanes.has(event.lane)) guard(() => listener.call(event));
+    }
   }
 
   #tellGap(gap: Gap): void {
@@ -163,8 +197,13 @@ export function guard(call: () => void): void {
   try {
     call();
   } catch (error) {
-    queueMicrotask(() => {
-      throw error;
-    });
+    report(error);
   }
+}
+
+/** Reports an error that nobody waits for as uncaught. */
+function report(error: unknown): void {
+  queueMicrotask(() => {
+    throw error;
+  });
 }

@@ -5,14 +5,14 @@ import type { Continuity, Gap, Since } from "./channel-state.ts";
 import type { ClockEstimate } from "./clock.ts";
 import type { Environment } from "./environment.ts";
 import type { LanecastError } from "./errors.ts";
-import type { Arm, Codec, Lane } from "./frames.ts";
+import type { Arm, Codec, Lane, Position } from "./frames.ts";
 import type { Latency } from "./latency.ts";
 
 /** Maps the full name of a payload type to the shape of its data. */
 export type EventTypes = object;
 
-/** How an event came: live, or read from the log to bring the client up to date. */
-export type DeliveryKind = "live" | "recovered";
+/** How an event came: live, read from the log to bring the client up to date, or from what this device has kept. */
+export type DeliveryKind = "live" | "recovered" | "cached";
 
 /** What every event carries besides its payload. */
 export interface EventEnvelope {
@@ -65,6 +65,25 @@ export interface ConnectionState {
   readonly session: string | null;
 }
 
+/** What a device has kept of one channel. */
+export interface Kept {
+  /** Oldest first. */
+  readonly events: readonly KeptEvent[];
+  /** Where each lane stands: everything up to there was handed to the application before. */
+  readonly positions: readonly Position[];
+}
+
+/** An event as it is kept: without what is true of one delivery only. */
+export type KeptEvent = Omit<EventEnvelope, "delivery" | "latency"> & { readonly type: string; readonly data: unknown };
+
+/** Where the client keeps events. Events and the positions they lead to are stored together or not at all. */
+export interface OfflineCache {
+  /** What was kept of a channel. A rejection counts as nothing kept. */
+  restore(channel: string): Promise<Kept>;
+  /** Takes events that were handed to the application, and where that leaves the lanes. Must neither wait nor throw. */
+  keep(channel: string, events: readonly KeptEvent[], positions: readonly Position[]): void;
+}
+
 export interface ClientOptions {
   /** The gateway's WebSocket address, or several that are tried in turn. */
   readonly url: string | readonly string[];
@@ -73,6 +92,9 @@ export interface ClientOptions {
   /** Default: `protobuf`, loaded when it is first needed. */
   readonly codec?: "protobuf" | "json" | Codec;
   readonly backoff?: BackoffOptions;
+  /** Keeps events and positions on the device, so that a page that opens without a network has something to show, and
+   * goes on from there. See `@lanecast/client/offline`. */
+  readonly offline?: OfflineCache;
   /** Report a sample of measured latencies to the gateway. Default: true. */
   readonly receipts?: boolean;
   /** For tests and unusual surroundings. */

@@ -6,6 +6,7 @@ import random
 from dataclasses import replace
 
 import pytest
+from effort import effort
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -397,7 +398,7 @@ class Service:
         driver.ack(start, *results)
 
 
-@settings(max_examples=300)
+@settings(max_examples=effort(300))
 @given(
     seed=st.integers(0, 2**32), credit=st.sampled_from([400, 1_500, 1 << 20]), max_events=st.sampled_from([1, 3, 1000])
 )

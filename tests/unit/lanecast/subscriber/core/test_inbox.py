@@ -6,6 +6,7 @@ import random
 from collections import Counter
 
 import pytest
+from effort import effort
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -246,7 +247,7 @@ class Service:
                 inbox.receive(StreamEventsResponseView(batches=[batch(*pairs)]))
 
 
-@settings(max_examples=200)
+@settings(max_examples=effort(200))
 @given(seed=st.integers(0, 2**32))
 def test_whatever_is_lost_or_repeated_each_event_is_given_once_and_in_order(seed: int) -> None:
     chance = random.Random(seed)

@@ -1,4 +1,4 @@
-"""Hypothesis without deadlines: a slow machine is no failure."""
+"""Hypothesis without deadlines: a slow machine is no failure. Also puts `effort` where every test finds it."""
 
 from __future__ import annotations
 
