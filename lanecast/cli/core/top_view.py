@@ -17,6 +17,8 @@ from lanecast.core.priority import LANES, Priority
 from lanecast.v1 import metrics_pb2 as pb
 
 MIN_WIDTH = 40
+MOST_ALERTS = 4
+"""Firing alerts shown with what is wrong; of the others, how many there are."""
 WINDOWS = (10, 60, 300, 3600)
 """Seconds; the key w goes from one to the next."""
 HOPS: tuple[tuple[pb.Hop.ValueType, str], ...] = (
@@ -154,9 +156,10 @@ def _types(latency: pb.GetLatencyResponse, width: int) -> list[Text]:
     figures = [one for one in latency.figures if one.scope == pb.LATENCY_SCOPE_SERVER and one.type]
     if not figures:
         return [Text("no event type has deliveries in the window", "dim")]
+    whole = all(len(one.type) <= width - 54 for one in figures)
     rows = [
         [
-            one.type if len(one.type) <= width - 54 else one.type.rpartition(".")[2][: max(8, width - 54)],
+            one.type if whole else one.type.rpartition(".")[2][: max(8, width - 54)],
             Priority(one.lane).name,
             percent(one.within_budget),
             millis(one.p50_seconds),
@@ -174,11 +177,16 @@ def _alerts(snapshot: Snapshot, width: int) -> list[Text]:
     active = [one for one in snapshot.alerts if one.state in {pb.ALERT_STATE_PENDING, pb.ALERT_STATE_FIRING}]
     if not active:
         return [Text.assemble(("alerts ", "bold"), ("none", "green"))]
-    lines = []
-    for alert in active:
-        urgent = alert.severity == pb.ALERT_SEVERITY_PAGE and alert.state == pb.ALERT_STATE_FIRING
-        state = "FIRING" if alert.state == pb.ALERT_STATE_FIRING else "pending"
-        lines += _wrapped(f"{state} ", alert.summary, width, "bold red" if urgent else "yellow")
+    firing = sorted((one for one in active if one.state == pb.ALERT_STATE_FIRING), key=lambda one: -one.severity)
+    lines: list[Text] = []
+    for alert in firing[:MOST_ALERTS]:
+        page = alert.severity == pb.ALERT_SEVERITY_PAGE
+        first = alert.summary.split(". ")[0]  # what is wrong; `lanecast alerts list` says the rest
+        lines += _wrapped("FIRING " if page else "firing ", first, width, "bold red" if page else "yellow")
+    more, pending = len(firing) - MOST_ALERTS, len(active) - len(firing)
+    counts = [f"{more} more firing"] * (more > 0) + [f"{pending} pending"] * (pending > 0)
+    if counts:
+        lines.append(Text.assemble(("alerts ", "bold"), " and ".join(counts), (": lanecast alerts list", "dim")))
     return lines
 
 

@@ -81,11 +81,23 @@ def test_at_80_columns_every_lane_has_every_column() -> None:
 
 
 def test_a_process_that_went_silent_an_alert_and_a_lost_service_are_said() -> None:
-    alert = pb.Alert(state=pb.ALERT_STATE_FIRING, severity=pb.ALERT_SEVERITY_PAGE, summary="CRITICAL burns its budget.")
+    alert = pb.Alert(
+        state=pb.ALERT_STATE_FIRING,
+        severity=pb.ALERT_SEVERITY_PAGE,
+        summary="CRITICAL burns its budget. Add a gateway.",
+    )
+    ticket = pb.Alert(state=pb.ALERT_STATE_FIRING, severity=pb.ALERT_SEVERITY_TICKET, summary="LOW is late.")
+    soon = pb.Alert(state=pb.ALERT_STATE_PENDING, summary="not yet")
     gone = pb.Alert(state=pb.ALERT_STATE_RESOLVED, summary="over")
-    text = "\n".join(lines(snapshot(alerts=[alert, gone], problem="no metrics service answers"), height=40))
+    text = "\n".join(
+        lines(
+            snapshot(alerts=[soon, ticket, *[alert] * 4, gone, soon], problem="no metrics service answers"), height=40
+        )
+    )
     assert "gateway-1 silent for 30s" in text
-    assert "FIRING CRITICAL burns its budget." in text
+    assert text.count("FIRING CRITICAL burns its budget\n") == 4
+    assert "alerts 1 more firing and 2 pending: lanecast alerts list" in text
+    assert "not yet" not in text
     assert "over" not in text.split()
     assert "no metrics service answers" in text
 
