@@ -17,6 +17,8 @@ FOLDER = Path(__file__).parent / "scenarios"
 ARRIVALS = ("poisson", "uniform")
 KINDS = ("latency", "isolation", "idle", "soak")
 MAX_LOADS = 4
+TELEMETRY = {"": None, "off": None, "on": 0.0, "sampled-1": 0.01, "sampled-100": 1.0}
+"""What telemetry may be set to, and the share of events whose traces are then sampled; None: without a collector."""
 
 
 class ScenarioError(Exception):
@@ -78,6 +80,9 @@ class Scenario:
     """Gateway processes of Lanecast; peers use the number of workers their makers recommend."""
     policy: str = ""
     """Delivery policy of Lanecast. Empty: its default."""
+    telemetry: str = ""
+    """Telemetry of Lanecast: `off`; `on`, that is with a collector besides metrics_svc; `sampled-1` and `sampled-100`,
+    with traces of so many per cent of all events as well. Empty: as installed, to metrics_svc alone."""
     arrivals: str = "poisson"
     kind: str = "latency"
     windows: tuple[Window, ...] = (Window("all"),)
@@ -103,6 +108,7 @@ class Scenario:
             (all(load.publisher < self.publishers for load in self.loads), "a load names a publisher beyond the last"),
             (1 <= len(self.loads) <= MAX_LOADS, f"there must be 1 to {MAX_LOADS} loads"),
             (MARK_BYTES <= self.payload_bytes[0] <= self.payload_bytes[1], f"payloads must be {MARK_BYTES} B or more"),
+            (self.telemetry in TELEMETRY, f"telemetry must be one of {', '.join(filter(None, TELEMETRY))}"),
             (self.arrivals in ARRIVALS, f"arrivals must be one of {', '.join(ARRIVALS)}"),
             (self.kind in KINDS, f"kind must be one of {', '.join(KINDS)}"),
             (all(load.mix and set(load.mix) <= names for load in self.loads), f"a mix names lanes: {sorted(names)}"),

@@ -18,6 +18,7 @@ from gateway_svc.core.hub import Hub
 from gateway_svc.core.limits import SessionLimits
 from gateway_svc.core.meter import Meter
 from gateway_svc.core.session import Session, SessionContext
+from gateway_svc.core.tracing import Tracing
 from gateway_svc.core.types import TypeBook
 from gateway_svc.edge import Edge, EdgeSettings
 from gateway_svc.heartbeat import TICK_SECONDS, Heartbeat
@@ -26,7 +27,7 @@ from gateway_svc.upstream import Upstream
 from lanecast.core import codes
 from lanecast.core.instruments import CONNECTION_ACTIVE, Instruments
 from lanecast.runtime.agent import Agent
-from lanecast.runtime.otlp import OtlpExporter
+from lanecast.runtime.telemetry import Telemetry
 from lanecast.runtime.tokens import Identity, load_or_create_key, verify
 
 log = logging.getLogger(__name__)
@@ -51,10 +52,14 @@ class Gateway:
         settings = EdgeSettings(config.allowed_origins, config.max_connections, config.max_frame_bytes)
         self.edge = Edge(self.hub, self._session_context(), self._wheel, self._meter, settings)
         self.edge.upstream_ready = lambda: self.upstream.connected
-        self._heartbeat = Heartbeat(self._wheel, self.hub, self.edge, self.instruments)
-        self._exporter: OtlpExporter | None = None
+        self._heartbeat = Heartbeat(self._wheel, self.hub, self.edge)
+        self._telemetry = Telemetry(self.instruments, "gateway", config.instance, config.metrics_target)
+        if self._telemetry.spans is not None:
+            self._meter.tracing = Tracing(self._telemetry.spans)
+        self.instruments.gauge(CONNECTION_ACTIVE, lambda: float(self.edge.active[True]), protocol="protobuf")
+        self.instruments.gauge(CONNECTION_ACTIVE, lambda: float(self.edge.active[False]), protocol="json")
+        self.instruments.gauge(CONNECTION_ACTIVE, lambda: float(len(self.edge.polls)), protocol="poll")
         self._agent: Agent | None = None
-        self.instruments.gauge(CONNECTION_ACTIVE, lambda: float(len(self.edge.connections)))
 
     async def start(self) -> dict[str, Any]:
         """Listen, and connect to a publisher in the background: until then `/readyz` says 503."""
@@ -63,11 +68,8 @@ class Gateway:
         port = await self.edge.start(config.host, config.port, reuse_port=config.reuse_port)
         self.upstream.start()
         self._heartbeat.start()
+        self._telemetry.start()
         if config.metrics_target:
-            self._exporter = OtlpExporter(
-                self.instruments, config.metrics_target, service="gateway_svc", instance=config.instance
-            )
-            self._exporter.start()
             inspection = Inspection(self.edge, config.instance)
             self._agent = Agent(config.metrics_target, "gateway_svc", config.instance, inspection)
             self._agent.start()
@@ -99,8 +101,7 @@ class Gateway:
         edge.abort_all()
         await self._heartbeat.close()
         await self.upstream.close()
-        if self._exporter is not None:
-            await self._exporter.close()
+        await self._telemetry.close()
 
     def _announce_drain(self) -> None:
         sessions = [each.session for each in self.edge.connections if each.session is not None]

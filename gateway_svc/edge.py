@@ -54,6 +54,8 @@ class Edge:
         self.origins = [_ORIGIN_MISSING, *(Origin(origin) for origin in settings.allowed_origins)]
         self.connections: set[Connection] = set()
         """Connections with a session."""
+        self.active = dict.fromkeys((True, False), 0)
+        """Number of them that speak protobuf, and JSON."""
         self.polls: set[Poll] = set()
         """Long polls under way."""
         self.draining = False
@@ -108,13 +110,17 @@ class Edge:
     def opened(self, connection: Connection, session: Session) -> None:
         """A handshake was completed."""
         self.connections.add(connection)
+        self.active[session.binary] += 1
         self._empty.clear()
         self.wheel.opened(session, self.context.now())
 
     def lost(self, connection: Connection) -> None:
         """A connection has ended."""
         self._deadlines.pop(connection, None)
-        self.connections.discard(connection)
+        if connection in self.connections:
+            self.connections.discard(connection)
+            if connection.session is not None:
+                self.active[connection.session.binary] -= 1
         self._flushed.set()
         if not self.connections:
             self._empty.set()

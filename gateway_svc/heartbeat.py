@@ -15,7 +15,6 @@ from gateway_svc.core.hub import Hub
 from gateway_svc.core.session import Session
 from gateway_svc.edge import Edge
 from lanecast.core import codes
-from lanecast.core.instruments import EVENTLOOP_LAG, Instruments
 
 TICK_SECONDS = 0.25
 _SLICE_NS = 250_000
@@ -25,11 +24,10 @@ _SLICE_NS = 250_000
 class Heartbeat:
     """Ticks until closed."""
 
-    def __init__(self, wheel: Wheel, hub: Hub, edge: Edge, instruments: Instruments) -> None:
+    def __init__(self, wheel: Wheel, hub: Hub, edge: Edge) -> None:
         self._wheel = wheel
         self._hub = hub
         self._edge = edge
-        self._lag = instruments.sketch(EVENTLOOP_LAG)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -48,7 +46,6 @@ class Heartbeat:
         while True:
             due = max(due + int(TICK_SECONDS * 1e9), time.monotonic_ns())
             await asyncio.sleep((due - time.monotonic_ns()) / 1e9)
-            self._lag.record_ns(max(1, time.monotonic_ns() - due))
             await self._tick()
 
     async def _tick(self) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from typing import Protocol, cast
 
 import uuid_utils
@@ -132,7 +133,7 @@ class Connection(asyncio.Protocol):
             return
         entries = session.outbox.resume()
         if entries:
-            self._edge.meter.flushed(entries)
+            self._edge.meter.flushed(entries, time.time_ns())
         if session.outbox.clear:
             session.resumed()
         self._edge.flushed()

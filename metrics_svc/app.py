@@ -11,9 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lanecast.core.instruments import Instruments
 from lanecast.core.priority import Priority
 from lanecast.runtime import tokens
 from lanecast.runtime.grpc_server import GrpcServer
+from lanecast.runtime.telemetry import Telemetry as Export
 from lanecast.v1 import admin_pb2, metrics_pb2, rollout_pb2
 from metrics_svc import agents, otlp_receiver, session, static_files
 from metrics_svc.admin import Admin, AdminServicer
@@ -31,10 +33,10 @@ from metrics_svc.grpc_service import MetricsServicer, UnimplementedServicer
 from metrics_svc.http import HttpServer
 from metrics_svc.http_api import Handler, MetricsApi
 from metrics_svc.keeper import Keeper
-from metrics_svc.loop_lag import LoopLag
 from metrics_svc.operations_api import OperationsApi
 from metrics_svc.performance import PerformanceServicer, PerformanceTests
 from metrics_svc.reports import Reports, ReportsServicer
+from metrics_svc.self_report import SelfReport
 from metrics_svc.streams import Streams
 from metrics_svc.watch import Watch
 from metrics_svc.webhook import Webhook
@@ -67,7 +69,9 @@ class MetricsService:
             config.data_dir / "metrics" / "reports", RecentHistory(self.telemetry, objectives), clock_ns,
             schedule=config.report_schedule, most=config.max_reports,
         )  # fmt: skip
-        self._lag = LoopLag(self.telemetry, config.instance, clock_ns)
+        self.instruments = Instruments()
+        self._self_report = SelfReport(self.instruments, self.telemetry, config.instance, clock_ns)
+        self._export = Export(self.instruments, "metrics", config.instance)
         self._grpc: GrpcServer | None = None
         self._http: HttpServer | None = None
 
@@ -88,8 +92,9 @@ class MetricsService:
             await self._http.close()
             await self.watch.close()
             raise
-        self._lag.start()
         self._reports.start()
+        self._self_report.start()
+        self._export.start()
         await self._grpc.serving()
         return {
             "address": f"{config.host}:{port}",
@@ -111,7 +116,8 @@ class MetricsService:
         await self._reports.close()
         await self._grpc.stop(self._config.drain_seconds)
         await self._http.close()
-        await self._lag.close()
+        await self._self_report.close()
+        await self._export.close()
         await self.watch.close()
 
     def _build_watch(self, objectives: Objectives) -> Watch:

@@ -17,7 +17,7 @@ from opentelemetry.proto.common.v1 import common_pb2
 from opentelemetry.proto.metrics.v1 import metrics_pb2
 from opentelemetry.proto.resource.v1 import resource_pb2
 
-from lanecast.core.instruments import Key
+from lanecast.core.instruments import UNITS, Key
 from metrics_svc.core.catalogue import Kind
 from metrics_svc.core.packed import MAX_COUNT, from_exponential
 from metrics_svc.core.telemetry import Point, Process, Telemetry
@@ -114,8 +114,9 @@ def _refuse_kind(metric: metrics_pb2.Metric, point: Any) -> Point:  # noqa: ARG0
 def _read_histogram(metric: metrics_pb2.Metric, point: metrics_pb2.ExponentialHistogramDataPoint) -> Point:
     if metric.exponential_histogram.aggregation_temporality != _DELTA:
         raise _UnreadableError(f"the histogram {_USE_DELTA}")
-    if metric.unit not in {"s", ""}:
-        raise _UnreadableError(f"the unit is {metric.unit[:20]!r}: record seconds")
+    unit = UNITS.get(metric.name, "s")
+    if metric.unit not in {unit, ""}:
+        raise _UnreadableError(f"the unit is {metric.unit[:20]!r}: record {'seconds' if unit == 's' else unit}")
     buckets, count, zeros = point.positive, point.count, point.zero_count
     positive, negatives = buckets.bucket_counts, _negatives(point)
     if len(positive) > MAX_BUCKETS:

@@ -18,13 +18,13 @@ from google.protobuf.message import DecodeError
 
 from lanecast.ai.v1 import analytics_pb2, bots_pb2, concierge_pb2, strategy_pb2
 from lanecast.core import exit_codes
-from lanecast.core.instruments import EVENT_DROPPED, QUEUE_DEPTH, Instruments
+from lanecast.core.instruments import EVENT_DROPPED, QUEUE_DEPTH, QUEUE_OLDEST_AGE, Instruments
 from lanecast.core.policy import BUILT_IN
-from lanecast.core.priority import LANES
+from lanecast.core.priority import LANES, Priority
 from lanecast.errors import ConfigError
 from lanecast.runtime.agent import Agent
 from lanecast.runtime.grpc_server import GrpcServer
-from lanecast.runtime.otlp import OtlpExporter
+from lanecast.runtime.telemetry import Telemetry
 from lanecast.v1 import publisher_pb2 as pb
 from publisher_svc.config import PublisherConfig
 from publisher_svc.core.activity import Activity
@@ -32,6 +32,7 @@ from publisher_svc.core.admission import LoadLimit
 from publisher_svc.core.expiry import Expiry
 from publisher_svc.core.registry import RegistryError, TypeRegistry
 from publisher_svc.core.tail import Tail
+from publisher_svc.core.tracing import Tracing
 from publisher_svc.hub import Hub
 from publisher_svc.identity import Doorkeeper
 from publisher_svc.ingest import Ingest
@@ -95,7 +96,7 @@ class PublisherApp:
         self._registry = load_registry(config.type_files)
         self._instruments = Instruments()
         self._server = GrpcServer()
-        self._exporter: OtlpExporter | None = None
+        self._telemetry = Telemetry(self._instruments, "publisher", config.instance, config.metrics_target)
         self._agent: Agent | None = None
 
     async def start(self) -> dict[str, Any]:
@@ -119,17 +120,29 @@ class PublisherApp:
         dropped = {lane: self._instruments.counter(EVENT_DROPPED, lane=lane.name, reason="expired") for lane in LANES}
         expiry = Expiry(time.monotonic_ns, time.time_ns, lambda lane, events: dropped[lane].add(events))
         self._stream = StreamService(hub, reader, self._ingest, self._registry.version, policy, expiry)
-        for lane in LANES:
-            queued = partial(self._stream.queued_in, lane)
-            self._instruments.gauge(QUEUE_DEPTH, queued, queue="stream", lane=lane.name)
+        self._watch_queues()
         servicer = PublisherServicer(self._publish, self._stream, ReadService(reader, self._registry, expiry))
         self._server.add(pb.DESCRIPTOR.services_by_name["PublisherService"], servicer)
         port = await self._server.start(config.host, config.port)
+        if self._telemetry.spans is not None:
+            self._ingest.tracing = Tracing(self._telemetry.spans)
         self._inspection = Inspection(activity, reader, self._stream.lags)
         self._inspection.start()
-        self._start_export()
+        if config.metrics_target:
+            self._agent = Agent(config.metrics_target, "publisher_svc", config.instance, self._inspection)
+            self._agent.start()
+        self._telemetry.start()
         await self._server.serving()
         return {"address": f"{config.host}:{port}", "epoch": reader.epoch, "instance": config.instance}
+
+    def _watch_queues(self) -> None:
+        instruments = self._instruments
+        instruments.before_reading(lambda: self._stream.batches.move(instruments))
+        for queue, queued in (("ingest", self._ingest.queued), ("stream", self._stream.queued)):
+            for lane in LANES:
+                names = {"queue": queue, "lane": lane.name}
+                instruments.gauge(QUEUE_DEPTH, partial(_depth, queued, lane), **names)
+                instruments.gauge(QUEUE_OLDEST_AGE, partial(_oldest_age, queued, lane), **names)
 
     async def drain(self) -> None:
         """Send subscribers elsewhere, answer what was submitted, close the log. See `lifecycle.Service`."""
@@ -142,8 +155,7 @@ class PublisherApp:
         await self._inspection.close()
         await self._server.stop(grace)
         await self._ingest.drain()
-        if self._exporter is not None:
-            await self._exporter.close()
+        await self._telemetry.close()
         await self._log.close()
 
     def _on_failure(self, error: BaseException) -> None:
@@ -151,15 +163,17 @@ class PublisherApp:
         log.critical("the publisher ends, since it can acknowledge nothing any more: %s", error, exc_info=error)
         self._end(exit_codes.FAILED)
 
-    def _start_export(self) -> None:
-        config = self._config
-        if config.metrics_target:
-            self._exporter = OtlpExporter(
-                self._instruments, config.metrics_target, service="publisher_svc", instance=config.instance
-            )
-            self._exporter.start()
-            self._agent = Agent(config.metrics_target, "publisher_svc", config.instance, self._inspection)
-            self._agent.start()
+
+Queued = Callable[[Priority], tuple[int, int]]
+
+
+def _depth(queued: Queued, lane: Priority) -> float:
+    return float(queued(lane)[0])
+
+
+def _oldest_age(queued: Queued, lane: Priority) -> float:
+    since = queued(lane)[1]
+    return max(0, time.time_ns() - since) / 1e9 if since else 0.0
 
 
 def load_registry(type_files: tuple[str, ...]) -> TypeRegistry:

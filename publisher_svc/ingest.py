@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal
 
 import uuid_utils
@@ -26,7 +27,6 @@ from lanecast.core.instruments import (
     EVENT_ACCEPTED,
     EVENT_DUPLICATE,
     EVENT_REJECTED,
-    QUEUE_DEPTH,
     SYNTHETIC_ACCEPTED,
     Instruments,
 )
@@ -42,6 +42,7 @@ from publisher_svc.core.expiry import NANOS_PER_MILLI, marked
 from publisher_svc.core.quota import Screen
 from publisher_svc.core.registry import TypeRegistry
 from publisher_svc.core.tail import Tail
+from publisher_svc.core.tracing import Tracing
 from publisher_svc.hub import Hub
 from publisher_svc.log.base import ChannelLane, Entry, EventLog, LogError
 
@@ -55,6 +56,8 @@ _OURS: tuple[Literal["offset", "prev_offset", "accept_time_unix_nano", "store_ti
 )  # fmt: skip
 """Fields of an event that only the service sets."""
 _MAX_HEADS = 100_000
+_COUNTED = 1_000
+"""Most waiting events that are looked at to say how many wait."""
 
 
 @dataclass(slots=True, eq=False)
@@ -119,12 +122,13 @@ class Ingest:
         self._idle.set()
         self._tasks: list[asyncio.Task[None]] = []
         self._heads: dict[ChannelLane, bytes] = {}
+        self.tracing: Tracing | None = None
+        """None: no spans are exported."""
         self._accepted = {lane: instruments.counter(EVENT_ACCEPTED, lane=lane.name) for lane in LANES}
         self._duplicate = {lane: instruments.counter(EVENT_DUPLICATE, lane=lane.name) for lane in LANES}
         self._synthetic = {lane: instruments.counter(SYNTHETIC_ACCEPTED, lane=lane.name) for lane in LANES}
         self._rejected = _RejectionCounters(instruments)
         self._activity = activity
-        instruments.gauge(QUEUE_DEPTH, lambda: float(limit.events), queue="ingest")
 
     def start(self) -> None:
         """Begin to commit."""
@@ -148,6 +152,13 @@ class Ingest:
         error = None if task.cancelled() else task.exception()
         if error is not None:  # nobody would commit any more, and publishers would wait for ever
             self._on_failure(error)
+
+    def queued(self, lane: Priority) -> tuple[int, int]:
+        """Return about how many events of a lane wait to be committed, and when the oldest was accepted; 0: none."""
+        queue = self._express if lane in EXPRESS_LANES else self._bulk
+        step = len(queue) // _COUNTED + 1  # a long queue is counted by a part of it
+        counted = [each.entry.accept_ns for each in islice(queue, 0, None, step) if each.entry.lane is lane]
+        return len(counted) * step, min(counted, default=0)
 
     def submit(
         self,
@@ -300,7 +311,8 @@ class Ingest:
 
     def _dispatch(self, batch: list[_Waiting]) -> None:
         """Keep new events in the tail and offer them to subscribers, grouped by channel and lane in log order."""
-        stored = wire.event_store_time(time.time_ns())
+        stored_ns = time.time_ns()
+        stored = wire.event_store_time(stored_ns)
         wanted: dict[ChannelLane, list[Entry]] = {}
         for waiting in batch:
             entry = waiting.entry
@@ -321,6 +333,8 @@ class Ingest:
             if self._timed and any(entry.ends_ns for entry in entries):
                 groups = marked(groups, [(entry.offset, entry.prev_offset, entry.ends_ns) for entry in entries])
             self._hub.dispatch(groups)
+        if self.tracing is not None:
+            self.tracing.committed(((each.entry, each.event) for each in batch), len(batch), stored_ns)
 
     def batch_head(self, key: ChannelLane) -> bytes:
         """Return `wire.batch_head` of a channel and lane."""

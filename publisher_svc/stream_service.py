@@ -23,6 +23,7 @@ from lanecast.v1 import publisher_pb2 as pb
 from lanecast.v1.event_pb2 import Advance, EventError, LanePosition
 from publisher_svc.core.downstream import Downstream, Group, groups_left
 from publisher_svc.core.expiry import Expiry
+from publisher_svc.core.tally import BatchTally
 from publisher_svc.hub import Hub
 from publisher_svc.ingest import Ingest
 from publisher_svc.log.base import ChannelLane, LogError
@@ -56,11 +57,14 @@ class StreamService:
         self._ingest = ingest
         self._types_version = types_version
         self._streams: set[_Stream] = set()
+        self.batches = BatchTally()
 
     async def stream_events(self, requests: AsyncIterator[pb.StreamEventsRequest], context: Any) -> None:
         """Answer StreamEvents."""
         opening = await _opening(requests)
-        stream = _Stream(self._hub, self._reader, self._ingest, self._policy, self._expiry, opening, context)
+        stream = _Stream(
+            self._hub, self._reader, self._ingest, self._policy, self._expiry, self.batches, opening, context
+        )
         opened = pb.StreamOpened(epoch=self._reader.epoch, types_version=self._types_version)
         stream.announce(pb.StreamEventsResponse(opened=opened))
         self._streams.add(stream)
@@ -83,9 +87,10 @@ class StreamService:
                 found[channel] = max(found.get(channel, 0), lag)
         return found
 
-    def queued_in(self, lane: Priority) -> float:
-        """Return how many events of a lane wait for subscribers, over all streams."""
-        return float(sum(stream.queued_in(lane) for stream in self._streams))
+    def queued(self, lane: Priority) -> tuple[int, int]:
+        """Return the events of a lane that wait, over all streams, and since when the oldest batch does; 0: none."""
+        found = [stream.queued(lane) for stream in self._streams]
+        return sum(events for events, _ in found), min((since for _, since in found if since), default=0)
 
 
 class _Stream:
@@ -98,6 +103,7 @@ class _Stream:
         ingest: Ingest,
         policy: Policy,
         expiry: Expiry,
+        batches: BatchTally,
         opening: pb.StreamOpen,
         context: Any,
     ) -> None:
@@ -110,6 +116,7 @@ class _Stream:
             max_message_bytes=BULK_BATCH_BYTES if bulk else _EXPRESS_MESSAGE_BYTES,
             policy=policy,
             expiry=expiry,
+            tally=batches,
         )
         self._expiry = expiry
         self._hub = hub
@@ -119,14 +126,14 @@ class _Stream:
         self._channels: set[str] = set()
         self._wake = asyncio.Event()
 
-    def queued_in(self, lane: Priority) -> int:
-        """Return how many events of a lane wait for this subscriber."""
-        return self._downstream.queued_in(lane)
-
     def lags(self) -> Iterator[tuple[str, int]]:
         """Yield the channels this subscriber is behind in, with the offsets it lacks; a channel once for each lane."""
         for channel, lane, cursor in self._downstream.lagging():
             yield channel, max(0, self._reader.head((channel, lane)) - cursor)
+
+    def queued(self, lane: Priority) -> tuple[int, int]:
+        """See `Downstream.queued`."""
+        return self._downstream.queued(lane)
 
     async def run(self, requests: AsyncIterator[pb.StreamEventsRequest]) -> None:
         """Serve the stream until the subscriber closes it or goes away."""

@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 from google.protobuf.message import Message
 
 from bench import websocket
-from bench.scenario import Scenario
-from bench.servers import HOST, ServerError, Servers
+from bench.scenario import TELEMETRY, Scenario
+from bench.servers import HOST, ServerError, Servers, free_port
 from bench.systems.base import Endpoints, Handshake
 from lanecast import Ack, AsyncPublisher
 from lanecast._version import __version__
@@ -58,6 +58,15 @@ class Lanecast:
         ports = (f"--{name}-port=0" for name in ("publisher", "gateway", "metrics", "http"))
         options = (f"--data-dir={data}", f"--ready-file={ready_file}", f"--gateways={scenario.gateways}")
         environment = {"LANECAST_PUBLISHER_POLICY": scenario.policy} if scenario.policy else {}
+        share = TELEMETRY[scenario.telemetry]
+        if scenario.telemetry == "off":
+            environment["OTEL_SDK_DISABLED"] = "true"
+        elif share is not None:
+            collector = free_port()
+            servers.spawn("collector", [sys.executable, "-m", "bench.sink", str(collector)])
+            await servers.wait_for_port(collector)
+            environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{HOST}:{collector}"}
+            environment |= {"OTEL_METRIC_EXPORT_INTERVAL": "5000", "OTEL_BSP_SCHEDULE_DELAY": "1000"}
         command = [sys.executable, "-c", _UP, "up", *options, *ports, "--log-level=WARNING"]
         servers.spawn("up", command, environment, without="LANECAST_")
         # The file is written again for each stage of the start: it is complete when every service is in it.
@@ -68,7 +77,14 @@ class Lanecast:
         assert gateway is not None
         token = tokens.issue(tokens.load_or_create_key(data), ["*"], subject="bench", ttl_seconds=24 * 3600)
         pids = {service["name"]: service["pid"] for service in ready["services"]} | {"up": ready["pid"]}
-        return Endpoints(HOST, gateway, where["publisher"], token, pids, {"metrics_port": where["metrics"]})
+        return Endpoints(
+            HOST,
+            gateway,
+            where["publisher"],
+            token,
+            pids,
+            {"metrics_port": where["metrics"], "trace_per_cent": round(100 * (share or 0))},
+        )
 
     def subscriber(self, endpoints: Endpoints) -> LanecastSubscriber:
         """Return the subscriber protocol."""
@@ -76,11 +92,17 @@ class Lanecast:
 
     def publisher(self, endpoints: Endpoints, channels: list[str]) -> LanecastPublisher:  # noqa: ARG002
         """Return a publisher."""
-        return LanecastPublisher(f"{endpoints.host}:{endpoints.publish_port}")
+        target = f"{endpoints.host}:{endpoints.publish_port}"
+        return LanecastPublisher(target, int(endpoints.extra.get("trace_per_cent", 0)))
 
     async def report(self, endpoints: Endpoints, seconds: float) -> dict[str, Any]:
         """Return what metrics_svc measured: accept to socket write by lane, and each hop by lane."""
         return await asyncio.wait_for(_latency(f"{endpoints.host}:{endpoints.extra['metrics_port']}", seconds), 10)
+
+
+def _trace(number: int) -> bytes:
+    """Return the context of a sampled trace of its own."""
+    return (number + 1).to_bytes(16) + (number + 1).to_bytes(8) + b"\x01"
 
 
 def _count(ready: str) -> int:
@@ -184,8 +206,9 @@ class LanecastSubscriber:
 class LanecastPublisher:
     """The SDK's AsyncPublisher. The futures are looked at when all is sent: until then there is better to do."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, trace_per_cent: int = 0) -> None:
         self._target = target
+        self._trace_per_cent = trace_per_cent
         self._refused: dict[int, str] = {}
         self._counters = dict.fromkeys(("sent", "acknowledged", "duplicates"), 0)
         self._futures: list[tuple[int, asyncio.Future[Ack]]] = []
@@ -208,7 +231,8 @@ class LanecastPublisher:
         message = build(payload.decode("ascii"))
         self._counters["sent"] += 1
         try:
-            future = self._publisher.publish_nowait(channel, message, priority=priority)
+            context = _trace(number) if number % 100 < self._trace_per_cent else b""
+            future = self._publisher.publish_nowait(channel, message, priority=priority, trace_context=context)
         except PublishError as error:
             self._refused[number] = error.reason
         else:

@@ -10,9 +10,13 @@ from collections.abc import Sequence
 
 from gateway_svc.core.backlog import Entry, Totals
 from gateway_svc.core.items import EventItem, Item
+from gateway_svc.core.tracing import Tracing
 from gateway_svc.core.types import TypeBook
 from lanecast.core.channel import is_reserved
 from lanecast.core.instruments import (
+    BATCH_SIZE,
+    CLOCK_COARSE,
+    CLOCK_ERROR_BOUND,
     CONNECTION_BUFFERED,
     DELIVERY_DURATION,
     EVENT_DELIVERED,
@@ -23,7 +27,7 @@ from lanecast.core.instruments import (
     Counter,
     Instruments,
 )  # fmt: skip
-from lanecast.core.priority import LANES, Priority
+from lanecast.core.priority import BUDGET_SECONDS, LANES, Priority
 from lanecast.core.sketch import Sketch
 from lanecast.v1.event_pb2 import Event
 from lanecast.v1.gateway_pb2 import Receipt
@@ -33,6 +37,8 @@ _ALL_HOPS = 512
 _SHARE = 8
 _MAX_CLIENT_MICROS = 60_000_000
 _MAX_SAMPLES = 64
+COARSE_MICROS = {lane: int(seconds * 1e6 / 2) for lane, seconds in BUDGET_SECONDS.items()}
+"""A clock bound above this, in microseconds, makes a sample coarse."""
 _NUMBERS = frozenset(int(lane) for lane in LANES)
 
 
@@ -40,7 +46,9 @@ class _Lane:
     """The instruments of one lane."""
 
     __slots__ = (
+        "batch_size",
         "batches",
+        "coarse",
         "delivered",
         "edge_wait",
         "end_to_end",
@@ -50,6 +58,7 @@ class _Lane:
         "log",
         "sdk_queue",
         "server",
+        "sizes",
         "socket_write",
         "transit",
     )  # fmt: skip
@@ -66,6 +75,10 @@ class _Lane:
         self.server = instruments.sketch(DELIVERY_DURATION, scope="server", lane=lane)
         self.end_to_end = instruments.sketch(DELIVERY_DURATION, scope="end_to_end", lane=lane)
         self.delivered = instruments.counter(EVENT_DELIVERED, lane=lane)
+        self.sizes: dict[int, int] = {}
+        """Batches since the last export by the number of their events."""
+        self.batch_size = instruments.sketch(BATCH_SIZE, lane=lane, role="gateway")
+        self.coarse = instruments.counter(CLOCK_COARSE, lane=lane)
 
 
 class Meter:
@@ -80,6 +93,10 @@ class Meter:
         self._by_type: dict[tuple[str, Priority, str], Sketch] = {}
         self._blocked_counters: dict[tuple[Priority, str], Counter] = {}
         self._totals = totals
+        self.tracing: Tracing | None = None
+        """None: no spans are exported."""
+        self._error_bound = instruments.sketch(CLOCK_ERROR_BOUND, role="browser")
+        instruments.before_reading(self._tally)
         instruments.gauge(CONNECTION_BUFFERED, self._buffered)
 
     def dispatched(self, item: EventItem, written: Sequence[tuple[int, int]]) -> None:
@@ -98,6 +115,7 @@ class Meter:
         if batch.replayed:
             return
         lane.batches += 1
+        lane.sizes[item.count] = lane.sizes.get(item.count, 0) + 1
         for event in batch.events if written else ():
             accepted = event.accept_time_unix_nano
             record_ns = self._sketch("server", item.lane, event.data.type_url).record_ns
@@ -105,6 +123,8 @@ class Meter:
                 record_ns(end_ns - accepted, number)
         if lane.batches <= _ALL_HOPS or not lane.batches % _SHARE:
             self._hops(lane, item, written)
+        if self.tracing is not None and written:
+            self.tracing.delivered(item, sum(number for number, _ in written), written[-1][1])
 
     def _hops(self, lane: _Lane, item: EventItem, written: Sequence[tuple[int, int]]) -> None:
         flush = item.batch.flush_time_unix_nano
@@ -126,7 +146,7 @@ class Meter:
             lane.log.record_ns(stored - accepted)
             lane.lane_wait.record_ns(flush - stored)
 
-    def _flushed(self, item: EventItem) -> None:
+    def _flushed(self, item: EventItem, end_ns: int) -> None:
         if is_reserved(item.channel):
             self._synthetic[item.lane].add(item.count)
             return
@@ -139,13 +159,15 @@ class Meter:
         for event in item.batch.events:
             self._blocked(item.lane, "").value += 1
             self._blocked(item.lane, event.data.type_url).value += 1
+        if self.tracing is not None:
+            self.tracing.delivered(item, 1, end_ns)
 
-    def flushed(self, entries: list[Entry]) -> None:
+    def flushed(self, entries: list[Entry], end_ns: int) -> None:
         """Count what has left an outbox, where it had waited for the peer."""
         for entry in entries:
             item = entry.item
             if isinstance(item, EventItem):
-                self._flushed(item)
+                self._flushed(item, end_ns)
 
     def sent(self, item: Item) -> None:
         """Count an item that one reader alone got: a page of the log, or what was left of a batch."""
@@ -155,13 +177,26 @@ class Meter:
             delivered.value += item.count
 
     def receipt(self, receipt: Receipt) -> None:
-        """Count what a client has measured. The values are untrusted: they are clamped, and unknown types ignored."""
+        """Count what a client has measured. The values are untrusted: they are clamped, and unknown types ignored.
+
+        A sample whose clock bound exceeds half of what the lane promises says too little: it is counted as coarse, and
+        enters no latency.
+        """
         for sample in receipt.samples[:_MAX_SAMPLES]:
             if int(sample.lane) not in _NUMBERS:
                 continue
             lane = self._lanes[Priority(sample.lane)]
-            if 0 < sample.last_mile_micros <= _MAX_CLIENT_MICROS:
+            self._error_bound.record_ns(min(sample.uncertainty_micros, _MAX_CLIENT_MICROS) * 1000)
+            plausible = 0 < sample.last_mile_micros <= _MAX_CLIENT_MICROS
+            if self.tracing is not None and sample.trace_context and plausible:
+                self.tracing.receipt(sample, sample.last_mile_micros)
+            if sample.uncertainty_micros > COARSE_MICROS[Priority(sample.lane)]:
+                lane.coarse.add()
+                continue
+            if plausible:
                 lane.last_mile.record_ns(sample.last_mile_micros * 1000)
+            elif sample.last_mile_micros < 0:
+                lane.last_mile.record_ns(-1)  # skew
             if 0 < sample.end_to_end_micros <= _MAX_CLIENT_MICROS:
                 sketch = lane.end_to_end
                 if sample.type in self._types:
@@ -188,8 +223,14 @@ class Meter:
         return counter
 
     def _buffered(self) -> float:
+        return float(self._totals.bytes)
+
+    def _tally(self) -> None:
+        """Move what was counted elsewhere into the instruments, before they are read."""
         for lane in self._lanes.values():
             lane.batches = 0
+            for size, number in lane.sizes.items():
+                lane.batch_size.record(size, number)
+            lane.sizes.clear()
         for (dropped_in, reason), events in self._totals.take_dropped().items():
             self._instruments.counter(EVENT_DROPPED, lane=dropped_in.name, reason=reason).add(events)
-        return float(self._totals.bytes)

@@ -3,6 +3,8 @@
 Owns the bucket layout: base-2 exponential buckets of scale 6, which is the layout of OTLP's `ExponentialHistogram`
 (https://opentelemetry.io/docs/specs/otel/metrics/data-model/#exponentialhistogram), so nothing is lost on export.
 Used on every hot path: a record costs about 0.2 µs. Imports nothing of Lanecast.
+
+Durations are in nanoseconds. Other quantities fit as well, in billionths of their unit: see `record`.
 """
 
 from __future__ import annotations
@@ -60,6 +62,10 @@ class Sketch:
         if self.minimum_ns is None or duration < self.minimum_ns:
             self.minimum_ns = duration
 
+    def record(self, value: int, count: int = 1) -> None:
+        """Count a quantity in whole units, up to 256: a batch of so many events."""
+        self.record_ns(value * 1_000_000_000, count)
+
     def used(self) -> range:
         """Return the indexes from the first to the last bucket that counted anything; empty where none did."""
         if self.minimum_ns is None:
@@ -79,7 +85,9 @@ class Sketch:
 
     def merge(self, other: Sketch) -> None:
         """Add everything `other` has counted. Exact: the result is as if one sketch had counted it all."""
-        self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
+        mine, theirs = self.counts, other.counts
+        for index in other.used():
+            mine[index] += theirs[index]
         self.sum_ns += other.sum_ns
         self.skewed += other.skewed
         self.maximum_ns = max(self.maximum_ns, other.maximum_ns)

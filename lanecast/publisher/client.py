@@ -37,6 +37,7 @@ from lanecast.publisher.credentials import Credentials, TokenSource
 from lanecast.publisher.link import PublisherLink
 from lanecast.publisher.room import WaitingRoom
 from lanecast.publisher.settings import PublisherSettings
+from lanecast.publisher.tracing import current_context
 from lanecast.transport import Targets
 from lanecast.v1.publisher_pb2 import PublishOpened
 
@@ -213,7 +214,7 @@ class AsyncPublisher:
             id: Idempotency key within the channel, at most 64 bytes; None: a UUIDv7.
             ttl: Seconds after acceptance for which the event is worth delivering; None: until retention ends.
             conflation_key: Events of the channel and lane with the same key may replace one another for slow readers.
-            trace_context: 25 bytes of W3C trace context, or none.
+            trace_context: 25 bytes of W3C trace context; none: that of the current OpenTelemetry span, if any.
 
         Raises:
             BufferFullError: `max_events` or `max_bytes` are waiting; slow down, or use `publish()`, which waits.
@@ -306,6 +307,8 @@ class AsyncPublisher:
     ) -> tuple[str, Priority, bytes]:
         """Check and serialise an event; return its id, lane and bytes. Not for users."""
         lane = priority if type(priority) is Priority else check_lane(priority)
+        if not trace_context:
+            trace_context = current_context()
         event_id = str(uuid_utils.uuid7()) if event_id is None else event_id
         route = self._outbox.chain(channel, lane).route
         data = self._encoder.encode(event_id, route, message, time.time_ns(), ttl, conflation_key, trace_context)

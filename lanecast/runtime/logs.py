@@ -1,6 +1,8 @@
 """Log output of a process: one line an entry on standard error.
 
-Owns the form of the lines: text, or JSON with `LANECAST_LOG_FORMAT=json`. Neither tokens nor payloads are ever logged.
+Owns the form of the lines: text, or JSON with `LANECAST_LOG_FORMAT=json`, which has `trace_id` and `span_id` where
+there are any: those that the entry was given, or of the current OpenTelemetry span. Neither tokens nor payloads are
+logged.
 """
 
 from __future__ import annotations
@@ -27,10 +29,22 @@ class _JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        entry.update(_current_trace())
         entry.update({name: value for name, value in record.__dict__.items() if name not in _STANDARD_FIELDS})
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, default=str)
+
+
+def _current_trace() -> dict[str, object]:
+    if "opentelemetry.trace" not in sys.modules:
+        return {}
+    from opentelemetry import trace
+
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        return {}
+    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
 
 
 def configure_logs(service: str) -> None:

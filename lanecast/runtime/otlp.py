@@ -20,7 +20,7 @@ from opentelemetry.proto.resource.v1 import resource_pb2
 from opentelemetry.sdk.resources import Resource
 
 from lanecast._version import __version__
-from lanecast.core.instruments import UNITS, Attributes, Instruments, Key
+from lanecast.core.instruments import TELEMETRY_DROPPED, UNITS, Attributes, Instruments, Key
 from lanecast.core.sketch import MIN_INDEX, SCALE, Sketch
 from lanecast.runtime.grpc_server import CHANNEL_OPTIONS
 
@@ -44,10 +44,11 @@ class OtlpExporter:
         instance: str,
         interval_seconds: float = 1.0,
     ) -> None:
-        self._instruments = instruments
+        self._reader = instruments.reader()
+        self._refused = instruments.counter(TELEMETRY_DROPPED, signal="metrics")
         self._target = target
         self._interval = interval_seconds
-        self._resource = _resource(service, instance)
+        self._resource = _encoded(resource(service, instance))
         self._channel = grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
         self._stub = metrics_service_pb2_grpc.MetricsServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._started_ns = time.time_ns()
@@ -75,15 +76,16 @@ class OtlpExporter:
         builder = RequestBuilder(self._resource, self._started_ns, now)
         arrived = False
         try:
-            for taken in self._instruments.take_sketches():
+            for taken in self._reader.take_sketches():
                 sketches.append(taken)
                 builder.histogram(*taken)
                 if len(sketches) % _SKETCHES_PER_TURN == 0:
                     await asyncio.sleep(0)  # events go first
-            counters += self._instruments.take_counters()
-            gauges = list(self._instruments.read_gauges())
-            await self._stub.Export(builder.finish(counters, gauges), timeout=_EXPORT_TIMEOUT_SECONDS)
+            counters += self._reader.take_counters()
+            gauges = list(self._reader.read_gauges())
+            response = await self._stub.Export(builder.finish(counters, gauges), timeout=_EXPORT_TIMEOUT_SECONDS)
             arrived = True
+            self._refused.add(response.partial_success.rejected_data_points)
         except grpc.aio.AioRpcError as error:
             if not self._failing:
                 log.warning(
@@ -94,7 +96,7 @@ class OtlpExporter:
             if arrived:
                 self._started_ns = now
             else:
-                self._instruments.give_back(sketches, counters)
+                self._reader.give_back(sketches, counters)
         return arrived
 
     async def _loop(self) -> None:
@@ -174,9 +176,12 @@ def _attributes(attributes: Attributes) -> list[common_pb2.KeyValue]:
     return [common_pb2.KeyValue(key=name, value=common_pb2.AnyValue(string_value=value)) for name, value in attributes]
 
 
-def _resource(service: str, instance: str) -> resource_pb2.Resource:
-    resource = Resource.create(
-        {"service.name": service, "service.instance.id": instance, "service.version": __version__}
-    )
+def resource(service: str, instance: str) -> Resource:
+    """Return who reports. What only an operator can know comes from `OTEL_RESOURCE_ATTRIBUTES`."""
+    own = {"service.namespace": "lanecast", "service.name": service, "service.instance.id": instance}
+    return Resource.create({**own, "service.version": __version__})
+
+
+def _encoded(resource: Resource) -> resource_pb2.Resource:
     pairs = tuple((name, str(value)) for name, value in resource.attributes.items())
     return resource_pb2.Resource(attributes=_attributes(pairs))

@@ -87,7 +87,7 @@ def _figure(
     if selection.types:
         delivered = _delivered_of_types(telemetry, span, selection, lane)
     rejected, duplicate = total(names.EVENT_REJECTED), total(names.EVENT_DUPLICATE)
-    dropped, batched, flushes = total(names.EVENT_DROPPED), total(names.BATCH_EVENTS), total(names.BATCH_FLUSH)
+    dropped = total(names.EVENT_DROPPED)
     depth = 0 if selection.types else gauge(recent, telemetry.series(names.QUEUE_DEPTH, lane=lane.name))
     if not any((accepted, delivered, rejected, duplicate, dropped, depth)):
         return None
@@ -99,7 +99,7 @@ def _figure(
         rejected=rejected / seconds,
         duplicate=duplicate / seconds,
         dropped=dropped / seconds,
-        mean_batch_size=batched / flushes if flushes else 0.0,
+        mean_batch_size=0.0 if selection.types else _mean_batch_size(telemetry, span, selection, lane),
         queue_depth=depth,
     )
 
@@ -107,3 +107,9 @@ def _figure(
 def _delivered_of_types(telemetry: Telemetry, span: Span, selection: Selection, lane: Priority) -> int:
     series = of_arm(telemetry.series(names.DELIVERY_DURATION, lane=lane.name, scope=SERVER), selection.arm)
     return span.sketch(one for type_name in selection.types for one in of_type(series, type_name)).count
+
+
+def _mean_batch_size(telemetry: Telemetry, span: Span, selection: Selection, lane: Priority) -> float:
+    series = telemetry.series(names.BATCH_SIZE, lane=lane.name, role="publisher")
+    sizes = span.sketch(of_arm(series, selection.arm))
+    return sizes.sum_ns / 1e9 / sizes.count if sizes.count else 0.0

@@ -20,6 +20,7 @@ from lanecast.core.limits import BULK_BATCH_BYTES, BULK_BATCH_EVENTS
 from lanecast.core.policy import DEFAULT, LanePolicy, Policy
 from lanecast.core.priority import LANES, Priority
 from publisher_svc.core.expiry import Expiry, Missing, Timed, expire, marked, notice, sift
+from publisher_svc.core.tally import COMPANY, FULL, IDLE, WINDOW, BatchTally
 
 DEFAULT_CREDIT_BYTES = 1024 * 1024
 MAX_QUEUE_BYTES = 4 * 1024 * 1024
@@ -142,6 +143,7 @@ class Downstream:
         max_queue_bytes: int = MAX_QUEUE_BYTES,
         policy: Policy = DEFAULT,
         expiry: Expiry | None = None,
+        tally: BatchTally | None = None,
     ) -> None:
         wanted = frozenset(lanes) or frozenset(LANES)
         self._lanes = {
@@ -150,6 +152,7 @@ class Downstream:
         self._max_message_events = max_message_events
         self._max_message_bytes = max_message_bytes
         self._max_queue_bytes = max_queue_bytes
+        self._tally = tally or BatchTally()
         self._expiry = expiry
         """None: nothing expires."""
         self._timed = False
@@ -168,10 +171,12 @@ class Downstream:
         """Events that wait in queues."""
         return sum(lane.events for lane in self._lanes.values())
 
-    def queued_in(self, lane: Priority) -> int:
-        """Return how many events of a lane wait in queues."""
+    def queued(self, lane: Priority) -> tuple[int, int]:
+        """Return how many events wait in a lane, and since when the first batch does (0: none waits)."""
         state = self._lanes.get(lane)
-        return 0 if state is None else state.events
+        if state is None or not state.ready:
+            return 0, 0
+        return state.events, next(iter(state.ready.values())).since_ns
 
     def add(self, channel: str, lane: Priority, cursor: int, *, live: bool) -> None:
         """Subscribe a lane of a channel after `cursor`; one that is there keeps its place."""
@@ -284,14 +289,18 @@ class Downstream:
         for state in self._lanes.values():
             state.refill(now_ns)
         # What is due takes along what is not: the message is paid for.
-        leaving = any(_is_due(state, now_ns) for state in self._lanes.values())
-        for state in self._lanes.values() if leaving else ():
-            if state.policy.fixed_window and not _is_due(state, now_ns):
+        due = [_due(state, now_ns) for state in self._lanes.values()]
+        leaving = any(due)
+        for (lane, state), reason in zip(self._lanes.items(), due, strict=True) if leaving else ():
+            if state.policy.fixed_window and not reason:
                 continue
             while state.ready and state.credit > 0 and room.events > 0 and room.size > 0:
                 if self._timed:
                     self._expire(state, room)
+                before = state.events
                 parts.append(_take_batch(state, room, now_ns))
+                if before > state.events:
+                    self._tally.count(lane, reason or COMPANY, before - state.events)
         if not parts:
             return None
         if leaving:
@@ -353,21 +362,21 @@ class _Room:
     size: int
 
 
-def _is_due(state: _Lane, now_ns: int) -> bool:
-    """Say whether the lane has a batch that may go: it is full, or the lane's allowance of messages is not used up.
+def _due(state: _Lane, now_ns: int) -> str:
+    """Say what lets a batch of the lane go now: it is full, or the lane's allowance of messages is not used up.
 
     The stream asks only while no write is in flight. So rare events go at once, and frequent ones share messages, which
     cost a hundred times what an event in them costs; none waits longer than its lane's linger. A fixed window, as the
-    replaced system had, waits for its linger even where the way is idle.
+    replaced system had, waits for its linger even where the way is idle. Empty: nothing may go.
     """
     if not state.ready or state.credit <= 0:
-        return False
+        return ""
     policy = state.policy
     if state.events >= policy.max_batch_events or state.bytes >= policy.max_batch_bytes:
-        return True
+        return FULL
     if policy.fixed_window:
-        return now_ns - next(iter(state.ready.values())).since_ns >= state.linger_ns
-    return state.allowance >= 1 or not state.linger_ns
+        return WINDOW if now_ns - next(iter(state.ready.values())).since_ns >= state.linger_ns else ""
+    return IDLE if state.allowance >= 1 or not state.linger_ns else ""
 
 
 def _drop_queue(state: _Lane, subscription: _Subscription) -> None:

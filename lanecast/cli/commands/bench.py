@@ -63,6 +63,11 @@ def _load_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ):
         function = click.option(name, type=kind, help=f"{text} [default: the scenario's]")(function)
     function = click.option(
+        "--telemetry",
+        type=click.Choice(["off", "on", "sampled-1", "sampled-100"]),
+        help="Telemetry of Lanecast: none, with a collector, or with traces of so many per cent of the events as well.",
+    )(function)
+    function = click.option(
         "--lanecast/--no-lanecast", "own", default=True, help="Measure Lanecast itself.", show_default=True
     )(function)
     return click.option(

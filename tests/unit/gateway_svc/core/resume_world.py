@@ -33,6 +33,7 @@ from publisher_svc.core.downstream import groups_of
 from publisher_svc.core.expiry import Expiry
 from publisher_svc.core.registry import TypeRegistry
 from publisher_svc.core.tail import Tail
+from publisher_svc.core.tally import BatchTally
 from publisher_svc.hub import Hub as PublisherHub
 from publisher_svc.log.base import ChannelLane, StoredEvent
 from publisher_svc.log.base import Page as LogPage
@@ -147,7 +148,8 @@ class PublisherProcess:
 
     def stream(self) -> _Stream:
         opening = pb.StreamOpen()
-        return _Stream(self.hub, self.reader, _Heads(self.log), DEFAULT, self.expiry, opening, None)  # type: ignore[arg-type]
+        heads, tally = _Heads(self.log), BatchTally()
+        return _Stream(self.hub, self.reader, heads, DEFAULT, self.expiry, tally, opening, None)  # type: ignore[arg-type]
 
     def publish(self, key: ChannelLane, event: Event) -> int:
         offset, previous, data = self.log.append(key, event)

@@ -5,7 +5,7 @@ from gateway_fakes import World, event, item
 from gateway_svc.core.backlog import Entry
 from gateway_svc.core.meter import Meter
 from gateway_svc.core.types import TypeBook
-from lanecast.core.instruments import Instruments
+from lanecast.core.instruments import DELIVERY_DURATION, HOP_DURATION, Instruments
 from lanecast.core.priority import Priority
 from lanecast.v1.event_pb2 import PRIORITY_HIGH, EventBatch
 from lanecast.v1.gateway_pb2 import Receipt, ReceiptSample
@@ -37,6 +37,8 @@ class Measured:
         found: dict[str, tuple[int, int]] = {}
         for key, sketch in self.instruments.take_sketches():
             names = dict(key.attributes)
+            if key.name not in {HOP_DURATION, DELIVERY_DURATION}:
+                continue
             name = names.get("hop") or "/".join(filter(None, (names["scope"], names.get("type"))))
             found[name] = (sketch.count, sketch.sum_ns)
         return found
@@ -83,7 +85,7 @@ def test_each_delivery_counts_and_a_batch_counts_once() -> None:
 def test_what_waited_in_an_outbox_was_blocked_by_the_peer_and_is_in_no_duration() -> None:
     measured = Measured()
     sent = item(list(stamped(1).events))
-    measured.meter.flushed([Entry(None, sent, 0, 10)])  # type: ignore[arg-type]
+    measured.meter.flushed([Entry(None, sent, 0, 10)], 0)  # type: ignore[arg-type]
     assert measured.series() == {}
     assert measured.blocked() == {"": 1, "test": 1}
     assert measured.delivered() == 1
@@ -93,7 +95,7 @@ def test_replayed_events_count_as_delivered_and_not_as_latency() -> None:
     measured = Measured()
     replayed = item(list(stamped(2).events), live=False)
     measured.meter.sent(replayed)
-    measured.meter.flushed([Entry(None, replayed, 0, 10)])  # type: ignore[arg-type]
+    measured.meter.flushed([Entry(None, replayed, 0, 10)], 0)  # type: ignore[arg-type]
     replayed.receive_ns, replayed.send_ns = 1, 2
     measured.meter.dispatched(replayed, [(1, 50)])  # the stream itself brings events from the log after a reconnect
     assert measured.series() == {}

@@ -27,8 +27,7 @@ def run(bench: Any, seconds: int) -> None:
         bench.count(names.EVENT_REJECTED, 1, lane="unknown", reason="LANE_UNKNOWN")
         bench.count(names.EVENT_DUPLICATE, 5, lane="NORMAL")
         bench.count(names.EVENT_DROPPED, 1, bench.gateway, lane="NORMAL", reason="EXPIRED")
-        bench.count(names.BATCH_EVENTS, 100, lane="NORMAL")
-        bench.count(names.BATCH_FLUSH, 20, lane="NORMAL", reason="full")
+        bench.durations(names.BATCH_SIZE, [5.0] * 20, lane="NORMAL", role="publisher")
 
 
 def test_rates_are_per_second_of_a_window_that_is_over(bench: Any) -> None:
