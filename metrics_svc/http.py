@@ -15,6 +15,7 @@ from metrics_svc.alert_api import AlertsApi
 from metrics_svc.core.prometheus import CONTENT_TYPE, render
 from metrics_svc.core.telemetry import Telemetry
 from metrics_svc.http_api import Handler, MetricsApi, error_response, errors
+from metrics_svc.operations_api import OperationsApi
 from metrics_svc.session import PATH as SESSION_PATH
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class HttpServer:
         headers: dict[str, str],
         clock_ns: Callable[[], int],
         page: Handler,
+        operations: OperationsApi,
     ) -> None:
         self._telemetry = telemetry
         self._headers = headers
@@ -42,6 +44,7 @@ class HttpServer:
         self._app = web.Application(middlewares=[_guard, errors], client_max_size=4096)
         self._app.on_response_prepare.append(self._add_headers)
         self._app.add_routes(api.routes())
+        self._app.add_routes(operations.routes())
         self._app.add_routes(alerts.routes())
         self._app.add_routes(
             [
@@ -95,7 +98,8 @@ class HttpServer:
         return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})
 
     async def _add_headers(self, request: web.Request, response: web.StreamResponse) -> None:  # noqa: ARG002
-        response.headers.update(self._headers)
+        for name, value in self._headers.items():
+            response.headers.setdefault(name, value)
         response.headers.pop("Server", None)
 
 

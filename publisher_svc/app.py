@@ -23,10 +23,12 @@ from lanecast.core.instruments import EVENT_DROPPED, QUEUE_DEPTH, QUEUE_OLDEST_A
 from lanecast.core.policy import BUILT_IN
 from lanecast.core.priority import LANES, Priority
 from lanecast.errors import ConfigError
+from lanecast.runtime.agent import Agent
 from lanecast.runtime.grpc_server import GrpcServer
 from lanecast.runtime.telemetry import Telemetry
 from lanecast.v1 import publisher_pb2 as pb
 from publisher_svc.config import PublisherConfig
+from publisher_svc.core.activity import Activity
 from publisher_svc.core.admission import LoadLimit
 from publisher_svc.core.expiry import Expiry
 from publisher_svc.core.registry import RegistryError, TypeRegistry
@@ -35,6 +37,7 @@ from publisher_svc.core.tracing import Tracing
 from publisher_svc.hub import Hub
 from publisher_svc.identity import Doorkeeper
 from publisher_svc.ingest import Ingest
+from publisher_svc.inspection import Inspection
 from publisher_svc.log.base import LogError
 from publisher_svc.log.choice import open_log
 from publisher_svc.publish_service import PublishService
@@ -94,6 +97,7 @@ class PublisherApp:
         self._instruments = Instruments()
         self._server = GrpcServer()
         self._telemetry = Telemetry(self._instruments, "publisher", config.instance, config.metrics_target)
+        self._agent: Agent | None = None
 
     async def start(self) -> dict[str, Any]:
         """Open the log, start to commit, serve. See `lifecycle.Service`."""
@@ -101,9 +105,10 @@ class PublisherApp:
         self._doorkeeper.prepare()
         self._log = await open_log(config, self._on_failure)
         hub, tail, policy = Hub(), Tail(config.tail_bytes), BUILT_IN[config.policy]
+        activity = Activity()
         reader = LogReader(self._log, tail)
         self._ingest = Ingest(
-            self._log, self._registry, hub, tail, self._instruments, LoadLimit(), policy, self._on_failure
+            self._log, self._registry, hub, tail, self._instruments, LoadLimit(), policy, activity, self._on_failure
         )
         self._ingest.start()
         self._publish = PublishService(self._ingest, reader.epoch, self._doorkeeper, self._log.lineage.log_id)
@@ -117,6 +122,11 @@ class PublisherApp:
         if self._telemetry.spans is not None:
             self._ingest.tracing = Tracing(self._telemetry.spans)
         self._publish.start()
+        self._inspection = Inspection(activity, reader, self._stream.lags)
+        self._inspection.start()
+        if config.metrics_target:
+            self._agent = Agent(config.metrics_target, "publisher_svc", config.instance, self._inspection)
+            self._agent.start()
         self._telemetry.start()
         await self._server.serving()
         return {"address": f"{config.host}:{port}", "epoch": reader.epoch, "instance": config.instance}
@@ -136,6 +146,9 @@ class PublisherApp:
         await self._server.draining()
         self._publish.announce_drain(int(grace * 1000))
         self._stream.announce_drain(int(grace * 1000))
+        if self._agent is not None:
+            await self._agent.close()
+        await self._inspection.close()
         stopping = asyncio.create_task(self._server.stop(grace), name="stop")  # refuses new calls from now on
         try:
             await asyncio.wait_for(self._publish.wait_empty(), grace)

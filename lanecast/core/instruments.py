@@ -34,6 +34,8 @@ CLOCK_ERROR_BOUND = "lanecast.clock.error_bound"
 CLOCK_COARSE = "lanecast.clock.coarse"
 CLOCK_SKEWED = "lanecast.clock.skewed"
 TELEMETRY_DROPPED = "lanecast.telemetry.dropped"
+SYNTHETIC_ACCEPTED = "lanecast.synthetic.accepted"
+SYNTHETIC_DELIVERED = "lanecast.synthetic.delivered"
 
 UNITS: dict[str, str] = {
     HOP_DURATION: "s",
@@ -58,6 +60,8 @@ UNITS: dict[str, str] = {
     CONNECTION_ACTIVE: "{connection}",
     CONNECTION_BUFFERED: "By",
     TELEMETRY_DROPPED: "{item}",
+    SYNTHETIC_ACCEPTED: "{event}",
+    SYNTHETIC_DELIVERED: "{event}",
 }
 """Unit of each metric, in UCUM as OpenTelemetry asks."""
 

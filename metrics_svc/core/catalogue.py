@@ -54,6 +54,8 @@ METRICS: dict[str, Metric] = {
     names.CLOCK_COARSE: Metric(Kind.COUNTER, "Samples left out because their bound exceeds half the lane's limit."),
     names.CLOCK_SKEWED: Metric(Kind.COUNTER, "Durations that came out negative: two clocks disagree."),
     names.TELEMETRY_DROPPED: Metric(Kind.COUNTER, "Telemetry items that were not kept."),
+    names.SYNTHETIC_ACCEPTED: Metric(Kind.COUNTER, "Events of performance tests accepted by the publisher."),
+    names.SYNTHETIC_DELIVERED: Metric(Kind.COUNTER, "Events of performance tests delivered to their subscribers."),
 }
 """All metrics that are kept."""
 

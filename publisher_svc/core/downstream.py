@@ -219,6 +219,12 @@ class Downstream:
         self._enqueue(state, subscription, group, now_ns)
         return True
 
+    def lagging(self) -> Iterator[tuple[str, Priority, int]]:
+        """Yield channel, lane and cursor of what is behind, whether or not there is credit to go on."""
+        for lane, state in self._lanes.items():
+            for channel, subscription in state.behind.items():
+                yield channel, lane, subscription.cursor
+
     def behind(self) -> Iterator[tuple[str, Priority, int]]:
         """Yield what to read from the log, most urgent lane first: channel, lane, cursor.
 

@@ -17,6 +17,7 @@ from lanecast.core.instruments import Instruments
 from lanecast.core.policy import DEFAULT
 from lanecast.core.priority import Priority
 from lanecast.v1.event_pb2 import Event
+from publisher_svc.core.activity import Activity
 from publisher_svc.core.admission import LoadLimit, ProducerOrder, Refusal
 from publisher_svc.core.downstream import Group
 from publisher_svc.core.registry import TypeRegistry
@@ -53,7 +54,9 @@ class World:
         self.failed = asyncio.Event()
         self.limit = LoadLimit()
         self.order = ProducerOrder()
-        self.ingest = Ingest(log, registry, hub, Tail(), Instruments(), self.limit, DEFAULT, self._on_failure)
+        self.ingest = Ingest(
+            log, registry, hub, Tail(), Instruments(), self.limit, DEFAULT, Activity(), self._on_failure
+        )
         self.answered: list[str] = []
         """Ids in the order of their answers."""
 
