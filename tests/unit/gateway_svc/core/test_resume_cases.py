@@ -236,8 +236,8 @@ def test_a_quiet_lane_is_joined_in_the_epoch_that_began_meanwhile() -> None:
 
 
 def test_critical_pages_of_all_channels_come_before_any_other_lane() -> None:
-    from gateway_svc.core.meter import Meter
     from gateway_svc.config import GatewayConfig
+    from gateway_svc.core.meter import Meter
     from gateway_svc.core.types import TypeBook
     from gateway_svc.upstream import Upstream
     from lanecast.core.instruments import Instruments
