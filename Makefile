@@ -33,6 +33,11 @@ test: install ## Run all tests: Python, TypeScript, and a real Chromium
 	$(BIN)/pytest $(PYTEST_ARGS)
 	$(NPM) test
 
+.PHONY: faults
+faults: install ## Break real services in every way of docs/reliability.md, for half an hour; `FAULTS=--only=NAME` for one
+	$(BIN)/lanecast bench faults $(FAULTS)
+FAULTS ?=
+
 .PHONY: lint lint-style lint-types lint-walls lint-contracts lint-web lint-audit
 lint: lint-style lint-types lint-walls lint-contracts lint-web lint-audit ## Check style, types, walls, contracts and dependencies; `make -k lint` goes on after a finding
 lint-style: install

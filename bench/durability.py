@@ -20,6 +20,7 @@ from lanecast.core.instruments import Instruments
 from lanecast.core.policy import DEFAULT
 from lanecast.core.priority import LANES, Priority
 from lanecast.v1.event_pb2 import Event
+from publisher_svc.core.activity import Activity
 from publisher_svc.core.admission import LoadLimit, ProducerOrder
 from publisher_svc.core.arms import Arms
 from publisher_svc.core.downstream import Group
@@ -48,7 +49,7 @@ class _Bench:
         self.channels = [f"agent:{number}" for number in range(_CHANNELS)]
         for channel in self.channels:
             hub.join(channel, self.subscriber)
-        self.ingest = Ingest(log, registry, hub, Tail(), Instruments(), LoadLimit(), Arms(DEFAULT), _fail)
+        self.ingest = Ingest(log, registry, hub, Tail(), Instruments(), LoadLimit(), Arms(DEFAULT), Activity(), _fail)
         self.order = ProducerOrder()
         self.number = self.answered = 0
         self.room = asyncio.Event()

@@ -22,9 +22,11 @@ from gateway_svc.core.tracing import Tracing
 from gateway_svc.core.types import TypeBook
 from gateway_svc.edge import Edge, EdgeSettings
 from gateway_svc.heartbeat import TICK_SECONDS, Heartbeat
+from gateway_svc.inspection import Inspection
 from gateway_svc.upstream import Upstream
 from lanecast.core import codes
 from lanecast.core.instruments import CONNECTION_ACTIVE, Instruments
+from lanecast.runtime.agent import Agent
 from lanecast.runtime.telemetry import Telemetry
 from lanecast.runtime.tokens import Identity, load_or_create_key, verify
 
@@ -59,6 +61,7 @@ class Gateway:
         self.instruments.gauge(CONNECTION_ACTIVE, lambda: float(self.edge.active[True]), protocol="protobuf")
         self.instruments.gauge(CONNECTION_ACTIVE, lambda: float(self.edge.active[False]), protocol="json")
         self.instruments.gauge(CONNECTION_ACTIVE, lambda: float(len(self.edge.polls)), protocol="poll")
+        self._agent: Agent | None = None
 
     async def start(self) -> dict[str, Any]:
         """Listen, and connect to a publisher in the background: until then `/readyz` says 503."""
@@ -68,12 +71,18 @@ class Gateway:
         self.upstream.start()
         self._heartbeat.start()
         self._telemetry.start()
+        if config.metrics_target:
+            inspection = Inspection(self.edge, config.instance)
+            self._agent = Agent(config.metrics_target, "gateway_svc", config.instance, inspection)
+            self._agent.start()
         host = f"[{config.host}]" if ":" in config.host else config.host
         return {"address": f"{host}:{port}", "path": "/v1/ws"}
 
     async def drain(self) -> None:
         """Send the sessions elsewhere, each in its slot, then close everything."""
         edge = self.edge
+        if self._agent is not None:
+            await self._agent.close()
         if self._config.reuse_port:
             await self._hand_over()
         edge.draining = True

@@ -17,19 +17,25 @@ from lanecast.runtime import tokens
 from lanecast.runtime.grpc_server import GrpcServer
 from lanecast.runtime.telemetry import Telemetry as Export
 from lanecast.v1 import admin_pb2, metrics_pb2
-from metrics_svc import otlp_receiver, session, static_files
+from metrics_svc import agents, otlp_receiver, session, static_files
+from metrics_svc.admin import Admin, AdminServicer
+from metrics_svc.agents import Agents
 from metrics_svc.alert_api import AlertsApi
 from metrics_svc.config import MetricsConfig
 from metrics_svc.core import grade, slo
+from metrics_svc.core.history import RecentHistory
 from metrics_svc.core.objectives import Objectives
 from metrics_svc.core.queries import Queries
 from metrics_svc.core.rules import Rules
 from metrics_svc.core.selection import Selection
 from metrics_svc.core.telemetry import Telemetry
-from metrics_svc.grpc_service import MetricsServicer, UnimplementedServicer
+from metrics_svc.grpc_service import MetricsServicer
 from metrics_svc.http import HttpServer
 from metrics_svc.http_api import Handler, MetricsApi
 from metrics_svc.keeper import Keeper
+from metrics_svc.operations_api import OperationsApi
+from metrics_svc.performance import PerformanceServicer, PerformanceTests
+from metrics_svc.reports import Reports, ReportsServicer
 from metrics_svc.rollout import wiring
 from metrics_svc.rollout.http import RolloutApi
 from metrics_svc.rollout.store import RolloutStore
@@ -58,6 +64,15 @@ class MetricsService:
         self.watch = self._build_watch(objectives)
         self._grpc_streams = Streams(config.max_streams)
         self._http_streams = Streams(config.max_streams)
+        self._agents = Agents()
+        self._admin = Admin(self._agents, self.telemetry, clock_ns)
+        self._performance = PerformanceTests(
+            config.data_dir, config.publisher_targets, config.perf_gateway_urls or config.gateway_urls, objectives
+        )
+        self._reports = Reports(
+            config.data_dir / "metrics" / "reports", RecentHistory(self.telemetry, objectives), clock_ns,
+            schedule=config.report_schedule, most=config.max_reports,
+        )  # fmt: skip
         self.instruments = Instruments()
         self._self_report = SelfReport(self.instruments, self.telemetry, config.instance, clock_ns)
         self._export = Export(self.instruments, "metrics", config.instance)
@@ -87,6 +102,7 @@ class MetricsService:
             await self._http.close()
             await self.watch.close()
             raise
+        self._reports.start()
         self._self_report.start()
         self._export.start()
         await self._grpc.serving()
@@ -105,6 +121,9 @@ class MetricsService:
         await self._grpc.draining()
         self._http_streams.drain()
         self._grpc_streams.drain()
+        self._performance.drain()
+        self._agents.drain()
+        await self._reports.close()
         await self._grpc.stop(self._config.drain_seconds)
         await self._http.close()
         if self._rollouts is not None:
@@ -135,19 +154,23 @@ class MetricsService:
         server = GrpcServer()
         receiver = otlp_receiver.OtlpReceiver(self.telemetry, self._clock_ns, rollouts.controller.take)
         server.add(otlp_receiver.SERVICE, receiver)
+        server.add(agents.SERVICE, self._agents)
         server.add(wiring.SERVICE, rollouts.servicer)
-        servicer = MetricsServicer(self._queries, self._grpc_streams, self._clock_ns, self.watch)
+        servicer = MetricsServicer(
+            self._queries, self._grpc_streams, self._clock_ns, self.watch,
+            [ReportsServicer(self._reports), PerformanceServicer(self._performance)],
+        )  # fmt: skip
         server.add(metrics_pb2.DESCRIPTOR.services_by_name["MetricsService"], servicer)
-        service = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
-        server.add(service, UnimplementedServicer(service))
+        server.add(admin_pb2.DESCRIPTOR.services_by_name["AdminService"], AdminServicer(self._admin))
         return server
 
     async def _build_http(self, rollouts: Rollouts) -> HttpServer:
         api = MetricsApi(self._queries, self._http_streams, self._clock_ns, self.watch)
         alerts = AlertsApi(self.watch, self._config.session_networks)
         rollout_api = RolloutApi(rollouts.servicer, self._config.session_networks)
+        operations = OperationsApi(self._performance, self._admin, self._reports, self._config.operator_origins)
         return HttpServer(
-            [*api.routes(), *alerts.routes(), *rollout_api.routes()],
+            [*api.routes(), *operations.routes(), *alerts.routes(), *rollout_api.routes()],
             self.telemetry,
             await self._session(),
             static_files.security_headers(self._config.gateway_urls),

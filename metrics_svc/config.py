@@ -15,6 +15,7 @@ from lanecast.errors import ConfigError
 from lanecast.runtime.config import option
 from metrics_svc.core import objectives
 from metrics_svc.core.objectives import Objectives
+from metrics_svc.core.report_schedule import SCHEDULES
 
 SECTION = "metrics"
 
@@ -42,6 +43,17 @@ class MetricsConfig:
     session_networks: tuple[str, ...] = option(
         (), "Networks besides loopback that may ask for such a token, for containers whose port is published locally."
     )
+    publisher_targets: tuple[str, ...] = option(("127.0.0.1:7400",), "Publishers as host:port, for performance tests.")
+    perf_gateway_urls: tuple[str, ...] = option(
+        (), "WebSocket addresses that performance tests connect to; empty: gateway_urls."
+    )
+    operator_origins: tuple[str, ...] = option(
+        (), "Origins of pages, besides those opened by address or as localhost, that may change things over HTTP."
+    )
+    report_schedule: tuple[str, ...] = option(
+        ("daily",), "Reports made at midnight UTC: daily, weekly, monthly-sla; empty for none."
+    )
+    max_reports: int = option(400, "Most reports that are kept; the oldest are deleted.")
     max_streams: int = option(64, "Most streams of metrics that are open at once, over gRPC and over HTTP each.")
     rollout_webhook: str = option("", "Web address that is told of each change of a rollout, as JSON; empty for none.")
     niceness: int = option(
@@ -70,13 +82,20 @@ class MetricsConfig:
 
     def __post_init__(self) -> None:
         for url in self.gateway_urls:
-            _check_url(url)
+            _check_url(url, "gateway_urls")
+        for url in self.perf_gateway_urls:
+            _check_url(url, "perf_gateway_urls")
+        for name in self.report_schedule:
+            if name not in SCHEDULES:
+                raise ConfigError(f"report_schedule has {name!r}: use {', '.join(SCHEDULES)}")
         for pattern in self.page_channels:
             problem = check_pattern(pattern)
             if problem:
                 raise ConfigError(f"page_channels: {problem}")
         for network in self.session_networks:
             _check_network(network)
+        if self.max_reports < 1:
+            raise ConfigError("max_reports must be at least 1")
         if self.max_streams < 1 or self.drain_seconds < 0:
             raise ConfigError("max_streams must be at least 1 and drain_seconds at least 0")
         self._check_alerts()
@@ -102,11 +121,11 @@ class MetricsConfig:
             raise ConfigError("webhook_url is no web address: write it as https://host/path")
 
 
-def _check_url(url: str) -> None:
+def _check_url(url: str, option_name: str) -> None:
     parts = urlsplit(url)
     unsafe = any(char.isspace() or char in ";,'\"" for char in url)  # it goes into a response header
     if parts.scheme not in {"ws", "wss"} or not parts.hostname or unsafe:
-        raise ConfigError(f"gateway_urls has {url!r}: write it as ws://host:port/v1/ws or wss://host/v1/ws")
+        raise ConfigError(f"{option_name} has {url!r}: write it as ws://host:port/v1/ws or wss://host/v1/ws")
 
 
 def _check_network(network: str) -> None:

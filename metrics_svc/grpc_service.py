@@ -5,10 +5,10 @@ Owns nothing but the rpcs: requests become selections, reports become responses.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import MethodDescriptor
 
 from lanecast.errors import StatusError
 from lanecast.v1 import metrics_pb2
@@ -27,8 +27,17 @@ _NOTHING: tuple[None, ...] = ()
 class MetricsServicer(AlertRpcs):
     """The rpcs of MetricsService."""
 
-    def __init__(self, queries: Queries, streams: Streams, clock_ns: Callable[[], int], watch: Watch) -> None:
+    def __init__(
+        self,
+        queries: Queries,
+        streams: Streams,
+        clock_ns: Callable[[], int],
+        watch: Watch,
+        others: Sequence[object] = (),
+    ) -> None:
+        """Serve the rpcs about figures and alerts; those of `others`, by their names, serve the rest."""
         super().__init__(watch, streams)
+        self._others = tuple(others)
         self._queries = queries
         self._streams = streams
         self._clock_ns = clock_ns
@@ -82,22 +91,12 @@ class MetricsServicer(AlertRpcs):
         raise StatusError(UNAVAILABLE, "DRAINING", message, retry_delay_seconds=1.0)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        """Return an answer for the rpcs of the contract that are not served yet."""
+        """Return the rpc of another servicer, or an answer for those of the contract that are not served yet."""
+        for other in self.__dict__.get("_others", ()):
+            if name in dir(type(other)) and not name.startswith("_"):
+                found: Callable[..., Any] = getattr(other, name)
+                return found
         method = metrics_pb2.DESCRIPTOR.services_by_name["MetricsService"].methods_by_name.get(name)
-        if method is None:
-            raise AttributeError(name)
-        return _unimplemented(method)
-
-
-class UnimplementedServicer:
-    """Answers every rpc of a service with UNIMPLEMENTED."""
-
-    def __init__(self, service: ServiceDescriptor) -> None:
-        self._service = service
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        """Return the answer for the rpc called `name`."""
-        method = self._service.methods_by_name.get(name)
         if method is None:
             raise AttributeError(name)
         return _unimplemented(method)

@@ -93,7 +93,8 @@ class HttpServer:
         return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})
 
     async def _add_headers(self, request: web.Request, response: web.StreamResponse) -> None:  # noqa: ARG002
-        response.headers.update(self._headers)
+        for name, value in self._headers.items():
+            response.headers.setdefault(name, value)
         response.headers.pop("Server", None)
 
 

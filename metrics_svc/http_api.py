@@ -85,7 +85,7 @@ class MetricsApi:
                 headers={"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
             )
             await response.prepare(request)
-            await _write(response, request, "retry: 2000\n\n")
+            await write_event(response, request, "retry: 2000\n\n")
             try:
                 await self._send_until_drained(response, request, chosen, interval, window, watcher)
             except ConnectionError:
@@ -106,10 +106,10 @@ class MetricsApi:
             now_ns = self._clock_ns()
             latency = self._queries.latency(chosen, now_ns, window)
             message = messages.watch_response(latency, self._queries.throughput(chosen, now_ns, window))
-            await _write(response, request, f"id: {number}\nevent: metrics\ndata: {_json(message)}\n\n")
+            await write_event(response, request, f"id: {number}\nevent: metrics\ndata: {to_json(message)}\n\n")
             number += 1
             if not await self._pause(response, request, interval, watcher):
-                await _write(response, request, "event: drain\ndata: {}\n\n")
+                await write_event(response, request, "event: drain\ndata: {}\n\n")
                 return
 
     async def _pause(
@@ -120,14 +120,14 @@ class MetricsApi:
         due = loop.time() + interval
         while True:
             for alert in watcher.take():
-                await _write(response, request, f"event: alert\ndata: {_json(alert_message(alert))}\n\n")
+                await write_event(response, request, f"event: alert\ndata: {to_json(alert_message(alert))}\n\n")
             rest = due - loop.time()
             if rest <= 0:
                 return not self._streams.draining
             if not await watcher.pause(self._streams, min(rest, HEARTBEAT_SECONDS)):
                 return False
             if due - loop.time() > 0 and not watcher.pending:
-                await _write(response, request, ": heartbeat\n\n")
+                await write_event(response, request, ": heartbeat\n\n")
 
 
 @web.middleware
@@ -150,14 +150,20 @@ def error_response(
 
 def json_response(message: Message) -> web.Response:
     """Return a message as ProtoJSON."""
-    return web.Response(text=_json(message), content_type="application/json", headers={"Cache-Control": "no-store"})
+    return web.Response(text=to_json(message), content_type="application/json", headers={"Cache-Control": "no-store"})
 
 
-def _json(message: Message) -> str:
+def to_json(message: Message) -> str:
+    """Return a message as ProtoJSON, with every field."""
     return MessageToJson(message, indent=None, always_print_fields_with_no_presence=True)
 
 
-async def _write(response: web.StreamResponse, request: web.Request, text: str) -> None:
+async def write_event(response: web.StreamResponse, request: web.Request, text: str) -> None:
+    """Write a part of a stream.
+
+    Raises:
+        ConnectionError: the reader has gone, or takes nothing.
+    """
     try:
         async with asyncio.timeout(WRITE_SECONDS):
             await response.write(text.encode())
@@ -175,7 +181,8 @@ def check_names(request: web.Request, allowed: tuple[str, ...]) -> None:
     """
     for name in request.query:
         if name not in allowed:
-            text = f"unknown parameter {name!r:.60}: use {', '.join(allowed)}"
+            use = f"use {', '.join(allowed)}" if allowed else "none is known here"
+            text = f"unknown parameter {name!r:.60}: {use}"
             raise limits.invalid("PARAMETER_UNKNOWN", text, f"{name:.60}")
 
 

@@ -47,22 +47,22 @@ def seconds(message: Duration) -> float:
 def latency_response(report: LatencyReport) -> metrics_pb2.GetLatencyResponse:
     """Return a latency report as its message."""
     return metrics_pb2.GetLatencyResponse(
-        end_time=_timestamp(report.end_ns),
+        end_time=timestamp(report.end_ns),
         window=_duration(report.window_seconds),
-        figures=map(_latency_figure, report.figures),
+        figures=map(latency_figure, report.figures),
     )
 
 
 def throughput_response(report: ThroughputReport) -> metrics_pb2.GetThroughputResponse:
     """Return a throughput report as its message."""
     return metrics_pb2.GetThroughputResponse(
-        end_time=_timestamp(report.end_ns),
+        end_time=timestamp(report.end_ns),
         window=_duration(report.window_seconds),
         figures=map(_throughput_figure, report.figures),
         connections=max(0, report.connections),
         processes=[
             metrics_pb2.ReportingProcess(
-                service=process.service, instance=process.instance, last_report_time=_timestamp(last)
+                service=process.service, instance=process.instance, last_report_time=timestamp(last)
             )
             for process, last in report.processes
         ],
@@ -95,7 +95,8 @@ def watch_response(latency: LatencyReport, throughput: ThroughputReport) -> metr
     )
 
 
-def _latency_figure(figure: LatencyFigure) -> metrics_pb2.LatencyFigure:
+def latency_figure(figure: LatencyFigure) -> metrics_pb2.LatencyFigure:
+    """Return a latency figure as its message."""
     return metrics_pb2.LatencyFigure(
         scope=_SCOPES[figure.scope],
         hop=_hop(figure.hop),
@@ -142,7 +143,8 @@ def _hop(name: str) -> metrics_pb2.Hop.ValueType:
     return metrics_pb2.Hop.Value(f"HOP_{name.upper()}") if name else metrics_pb2.HOP_UNSPECIFIED
 
 
-def _timestamp(nanos: int) -> Timestamp:
+def timestamp(nanos: int) -> Timestamp:
+    """Return a time in nanoseconds since the Unix epoch as its message."""
     message = Timestamp()
     message.FromNanoseconds(nanos)
     return message

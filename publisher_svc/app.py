@@ -23,11 +23,13 @@ from lanecast.core.instruments import EVENT_DROPPED, QUEUE_DEPTH, QUEUE_OLDEST_A
 from lanecast.core.policy import BUILT_IN
 from lanecast.core.priority import LANES, Priority
 from lanecast.errors import ConfigError
+from lanecast.runtime.agent import Agent
 from lanecast.runtime.grpc_server import GrpcServer
 from lanecast.runtime.telemetry import Telemetry
 from lanecast.v1 import publisher_pb2 as pb
 from publisher_svc.assignments import AssignmentAgent
 from publisher_svc.config import PublisherConfig
+from publisher_svc.core.activity import Activity
 from publisher_svc.core.admission import LoadLimit
 from publisher_svc.core.arms import Arms
 from publisher_svc.core.expiry import Expiry
@@ -37,6 +39,8 @@ from publisher_svc.core.tracing import Tracing
 from publisher_svc.hub import Hub
 from publisher_svc.identity import Doorkeeper
 from publisher_svc.ingest import Ingest
+from publisher_svc.inspection import Inspection
+from publisher_svc.log.base import LogError
 from publisher_svc.log.choice import open_log
 from publisher_svc.publish_service import PublishService
 from publisher_svc.read_service import ReadService
@@ -95,7 +99,8 @@ class PublisherApp:
         self._instruments = Instruments()
         self._server = GrpcServer()
         self._telemetry = Telemetry(self._instruments, "publisher", config.instance, config.metrics_target)
-        self._agent: AssignmentAgent | None = None
+        self._agent: Agent | None = None
+        self._assignments: AssignmentAgent | None = None
 
     async def start(self) -> dict[str, Any]:
         """Open the log, start to commit, serve. See `lifecycle.Service`."""
@@ -103,9 +108,10 @@ class PublisherApp:
         self._doorkeeper.prepare()
         self._log = await open_log(config, self._on_failure)
         hub, tail, arms = Hub(), Tail(config.tail_bytes), Arms(BUILT_IN[config.policy])
+        activity = Activity()
         reader = LogReader(self._log, tail)
         self._ingest = Ingest(
-            self._log, self._registry, hub, tail, self._instruments, LoadLimit(), arms, self._on_failure
+            self._log, self._registry, hub, tail, self._instruments, LoadLimit(), arms, activity, self._on_failure
         )
         self._ingest.start()
         self._publish = PublishService(self._ingest, reader.epoch, self._doorkeeper, self._log.lineage.log_id)
@@ -119,8 +125,13 @@ class PublisherApp:
         if self._telemetry.spans is not None:
             self._ingest.tracing = Tracing(self._telemetry.spans)
         self._publish.start()
+        self._inspection = Inspection(activity, reader, self._stream.lags)
+        self._inspection.start()
+        if config.metrics_target:
+            self._agent = Agent(config.metrics_target, "publisher_svc", config.instance, self._inspection)
+            self._agent.start()
         self._telemetry.start()
-        self._start_agent(arms)
+        self._start_assignments(arms)
         await self._server.serving()
         return {"address": f"{config.host}:{port}", "epoch": reader.epoch, "instance": config.instance}
 
@@ -139,6 +150,9 @@ class PublisherApp:
         await self._server.draining()
         self._publish.announce_drain(int(grace * 1000))
         self._stream.announce_drain(int(grace * 1000))
+        if self._agent is not None:
+            await self._agent.close()
+        await self._inspection.close()
         stopping = asyncio.create_task(self._server.stop(grace), name="stop")  # refuses new calls from now on
         try:
             await asyncio.wait_for(self._publish.wait_empty(), grace)
@@ -148,21 +162,22 @@ class PublisherApp:
         await stopping
         self._publish.close()
         await self._ingest.drain()
-        if self._agent is not None:
-            await self._agent.close()
+        if self._assignments is not None:
+            await self._assignments.close()
         await self._telemetry.close()
         await self._log.close()
 
     def _on_failure(self, error: BaseException) -> None:
         """End at once: what is in the log is safe, and what is not acknowledged will be sent again."""
-        log.critical("the publisher ends, since it can acknowledge nothing any more: %s", error, exc_info=error)
+        trace = None if isinstance(error, LogError) else error  # a disk that failed is told in a sentence
+        log.critical("the publisher ends, since it can acknowledge nothing any more: %s", error, exc_info=trace)
         self._end(exit_codes.FAILED)
 
-    def _start_agent(self, arms: Arms) -> None:
+    def _start_assignments(self, arms: Arms) -> None:
         config = self._config
         if config.metrics_target:
-            self._agent = AssignmentAgent(arms, config.metrics_target, config.instance, self._switch_arms)
-            self._agent.start()
+            self._assignments = AssignmentAgent(arms, config.metrics_target, config.instance, self._switch_arms)
+            self._assignments.start()
 
     def _switch_arms(self) -> None:
         self._ingest.forget_heads()

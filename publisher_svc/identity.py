@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+from lanecast.core.channel import is_reserved
 from lanecast.core.priority import LANES, Priority
 from lanecast.errors import ConfigError, StatusError, TokenError
 from lanecast.runtime import status, tokens
@@ -94,7 +95,7 @@ class Doorkeeper:
             return
         else:
             lanes = self._anonymous_lanes
-            key, name, lanes_for = _ANONYMOUS, "a publisher without a token", lambda _channel: lanes
+            key, name, lanes_for = _ANONYMOUS, "a publisher without a token", _unreserved(lanes)
             rate, ends_at = self._default_rate, math.inf
         bucket = None if rate is None else self._acquire(key, rate)
         try:
@@ -127,6 +128,11 @@ class Doorkeeper:
         if not self._key:
             self._key = tokens.load_or_create_key(self._config.data_dir)
         return self._key
+
+
+def _unreserved(lanes: frozenset[Priority]) -> LanesFor:
+    """Return the same lanes for all channels but those that are Lanecast's own."""
+    return lambda channel: frozenset() if is_reserved(channel) else lanes
 
 
 def token_expired() -> StatusError:

@@ -22,16 +22,19 @@ from typing import Literal
 import uuid_utils
 
 from lanecast.core import wire
+from lanecast.core.channel import is_reserved
 from lanecast.core.instruments import (
     EVENT_ACCEPTED,
     EVENT_DUPLICATE,
     EVENT_REJECTED,
+    SYNTHETIC_ACCEPTED,
     Instruments,
 )
 from lanecast.core.limits import BULK_BATCH_EVENTS
 from lanecast.core.priority import EXPRESS_LANES, LANES, Priority
 from lanecast.v1.event_pb2 import Event
 from publisher_svc.core import admission
+from publisher_svc.core.activity import Activity
 from publisher_svc.core.admission import LoadLimit, ProducerOrder, Refusal
 from publisher_svc.core.arms import Arms
 from publisher_svc.core.downstream import Group, groups_of
@@ -91,6 +94,7 @@ class Ingest:
         instruments: Instruments,
         limit: LoadLimit,
         arms: Arms,
+        activity: Activity,
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._log = event_log
@@ -124,7 +128,9 @@ class Ingest:
         """None: no spans are exported."""
         self._accepted = {lane: instruments.counter(EVENT_ACCEPTED, lane=lane.name) for lane in LANES}
         self._duplicate = {lane: instruments.counter(EVENT_DUPLICATE, lane=lane.name) for lane in LANES}
+        self._synthetic = {lane: instruments.counter(SYNTHETIC_ACCEPTED, lane=lane.name) for lane in LANES}
         self._rejected = _RejectionCounters(instruments)
+        self._activity = activity
 
     def start(self) -> None:
         """Begin to commit."""
@@ -169,13 +175,13 @@ class Ingest:
         """Check events and queue them for the log; `on_done` is called once each has its result, possibly at once."""
         accept_ns = time.time_ns()
         submission = Submission(order, on_done, results=[None] * len(events))
-        refuse = self._refuse if screen is None else screen.around(self._refuse)
+        refuse = self._refuse_anonymous if screen is None else screen.around(self._refuse)
         for index, event in enumerate(events):
             refusal = refuse(event, order)
             if refusal is not None:
                 submission.results[index] = refusal
                 order.settle(event.channel, event.priority, event.id, refusal)
-                self._rejected.add(event.priority, refusal.reason)
+                self._rejected.add(event.priority, refusal.reason, event.channel)
                 continue
             self._queue(event, source, accept_ns, submission, index)
         if not submission.open:
@@ -187,6 +193,9 @@ class Ingest:
             self._idle.clear()
             self._wake.set()
         return submission
+
+    def _refuse_anonymous(self, event: Event, order: ProducerOrder) -> Refusal | None:
+        return admission.reserved(event) or self._refuse(event, order)
 
     def _refuse(self, event: Event, order: ProducerOrder) -> Refusal | None:
         refusal = admission.check_event(event, self._registry)
@@ -376,22 +385,30 @@ class Ingest:
             submission.order.settle(entry.channel, entry.lane, entry.event_id, refusal)
         submission.results[waiting.index] = entry if refusal is None else refusal
         if refusal is not None:
-            self._rejected.add(entry.lane, refusal.reason)
+            self._rejected.add(entry.lane, refusal.reason, entry.channel)
+        elif is_reserved(entry.channel):
+            self._synthetic[entry.lane].add()
         elif entry.duplicate:
             self._duplicate[entry.lane].add()
         else:
             self._accepted[entry.lane].add()
+            self._activity.count(entry.channel)
         submission.open -= 1
         if not submission.open:
             submission.on_done(submission)
 
 
 class _RejectionCounters:
-    """Counts refusals by lane and reason; the lane of an event that names none is `unknown`."""
+    """Counts refusals by lane and reason; the lane of an event that names none is `unknown`.
+
+    What becomes of a performance test is that test's own figure; an outsider's try to publish there is counted.
+    """
 
     def __init__(self, instruments: Instruments) -> None:
         self._instruments = instruments
 
-    def add(self, lane: int, reason: str) -> None:
+    def add(self, lane: int, reason: str, channel: str) -> None:
+        if is_reserved(channel) and reason not in {"CHANNEL_RESERVED", "CHANNEL_FORBIDDEN"}:
+            return
         name = Priority(lane).name if lane in set(LANES) else "unknown"
         self._instruments.counter(EVENT_REJECTED, lane=name, reason=reason).add()

@@ -93,10 +93,13 @@ class StreamService:
         for stream in self._streams:
             stream.finish()
 
-    @property
-    def queued_events(self) -> int:
-        """Events that wait for a subscriber, over all streams."""
-        return sum(stream.queued_events for stream in self._streams)
+    def lags(self) -> dict[str, int]:
+        """Return, of each channel that a stream is behind in, the offsets from its cursor to the head: the most."""
+        found: dict[str, int] = {}
+        for stream in self._streams:
+            for channel, lag in stream.lags():
+                found[channel] = max(found.get(channel, 0), lag)
+        return found
 
     def queued(self, lane: Priority) -> tuple[int, int]:
         """Return the events of a lane that wait, over all streams, and since when the oldest batch does; 0: none."""
@@ -138,10 +141,10 @@ class _Stream:
         self._wake = asyncio.Event()
         self._finishing = False
 
-    @property
-    def queued_events(self) -> int:
-        """Events that wait for this subscriber."""
-        return self._downstream.queued_events
+    def lags(self) -> Iterator[tuple[str, int]]:
+        """Yield the channels this subscriber is behind in, with the offsets it lacks; a channel once for each lane."""
+        for channel, lane, cursor in self._downstream.lagging():
+            yield channel, max(0, self._reader.head((channel, lane)) - cursor)
 
     def queued(self, lane: Priority) -> tuple[int, int]:
         """See `Downstream.queued`."""
@@ -299,7 +302,7 @@ class _Stream:
                 continue
             if await self._catch_up():
                 continue
-            if self._finishing and not self.queued_events:
+            if self._finishing and not self._downstream.queued_events:
                 return
             self._wake.clear()
             due_ns = self._downstream.next_due_ns()

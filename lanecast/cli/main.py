@@ -17,7 +17,24 @@ import click
 from lanecast.core import exit_codes
 from lanecast.errors import ConfigError, LanecastError, StartError, TokenError, UnavailableError
 
-COMMANDS = ("up", "restart", "demo", "publish", "tail", "token", "types", "health", "alerts", "rollout", "bench")
+COMMANDS = (
+    "up",
+    "restart",
+    "demo",
+    "publish",
+    "tail",
+    "token",
+    "types",
+    "health",
+    "top",
+    "alerts",
+    "report",
+    "perf-test",
+    "channels",
+    "sessions",
+    "rollout",
+    "bench",
+)
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -63,7 +80,7 @@ class LazyGroup(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"lanecast.cli.commands.{cmd_name}").command
+        command: click.Command = import_module(f"lanecast.cli.commands.{cmd_name.replace('-', '_')}").command
         return command
 
 

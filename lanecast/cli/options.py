@@ -23,6 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_DATA_DIR = ".lanecast"
 DEFAULT_TARGET = "127.0.0.1:7400"
+DEFAULT_METRICS = "127.0.0.1:7402"
 
 FILE_SETTINGS: dict[str, tuple[str, ...]] = {
     "data_dir": ("data_dir",),
@@ -151,6 +152,21 @@ def target_option(function: F) -> F:
         show_default=True,
         show_envvar=True,
         help="Address of the publisher.",
+    )(function)
+
+
+def metrics_option(function: F) -> F:
+    """Add `--metrics`, the address of the metrics service."""
+    return click.option(
+        "--metrics",
+        "--target",
+        "target",
+        metavar="HOST:PORT",
+        default=DEFAULT_METRICS,
+        envvar=plan.METRICS_TARGET,
+        show_default=True,
+        show_envvar=True,
+        help="Address of the metrics service (gRPC).",
     )(function)
 
 

@@ -10,6 +10,10 @@ import unicodedata
 MAX_CHANNEL_BYTES = 255
 _RESERVED = frozenset("*>")
 
+RESERVED_PREFIX = "$lanecast:"
+"""Beginning of the channels that belong to Lanecast itself, such as those of performance tests. Nobody may publish or
+subscribe to them without a token that names this prefix; `*` does not cover them."""
+
 
 def check_channel(name: str) -> str | None:
     """Return what is wrong with `name` as a sentence, or None where it is a valid channel name.
@@ -45,7 +49,17 @@ def check_pattern(pattern: str) -> str | None:
 
 
 def matches(pattern: str, channel: str) -> bool:
-    """Say whether `channel` is covered by `pattern`; see `check_pattern`."""
+    """Say whether `channel` is covered by `pattern`; see `check_pattern`.
+
+    A reserved channel is covered only by a pattern that names the reserved prefix.
+    """
+    if is_reserved(channel) and not is_reserved(pattern):
+        return False
     if pattern.endswith("*"):
         return channel.startswith(pattern[:-1])
     return channel == pattern
+
+
+def is_reserved(channel: str) -> bool:
+    """Say whether a channel belongs to Lanecast itself."""
+    return channel.startswith(RESERVED_PREFIX)

@@ -41,6 +41,8 @@ ROLLOUT_CANDIDATE_TIME = "lanecast.rollout.candidate_time"
 ROLLOUT_STAGE = "lanecast.rollout.stage"
 ROLLOUT_TRANSITIONS = "lanecast.rollout.transitions"
 ROLLOUT_RULE_VALUE = "lanecast.rollout.rule_value"
+SYNTHETIC_ACCEPTED = "lanecast.synthetic.accepted"
+SYNTHETIC_DELIVERED = "lanecast.synthetic.delivered"
 
 UNITS: dict[str, str] = {
     HOP_DURATION: "s",
@@ -71,6 +73,8 @@ UNITS: dict[str, str] = {
     ROLLOUT_STAGE: "1",
     ROLLOUT_TRANSITIONS: "1",
     ROLLOUT_RULE_VALUE: "1",
+    SYNTHETIC_ACCEPTED: "{event}",
+    SYNTHETIC_DELIVERED: "{event}",
 }
 """Unit of each metric, in UCUM as OpenTelemetry asks."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -154,8 +155,9 @@ def _unary_unary(call: Callable[..., Any], request_class: type[Message]) -> Call
 def _unary_stream(call: Callable[..., Any], request_class: type[Message]) -> Callable[..., Any]:
     async def handle(data: bytes, context: Any) -> None:
         try:
-            async for response in call(_parse(request_class, data), context):
-                await context.write(response)
+            async with aclosing(call(_parse(request_class, data), context)) as responses:
+                async for response in responses:  # closed at once where the peer goes away, not by the collector
+                    await context.write(response)
         except grpc.aio.AbortError:
             raise
         except Exception as error:  # noqa: BLE001 - the border

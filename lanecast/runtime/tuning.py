@@ -14,3 +14,6 @@ if version("grpcio").startswith(_MEASURED_WITH):
     # gRPC's event engine hands each read from one thread to another before Python hears of it. Without it the polling
     # thread reads by itself: a quarter less processor time for a message received, measured (docs/performance.md).
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
+
+# The services fork only to become another program at once; gRPC would warn, each time, that it cannot prepare for it.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")

@@ -57,6 +57,8 @@ METRICS: dict[str, Metric] = {
     names.ROLLOUT_TRANSITIONS: Metric(Kind.COUNTER, "Changes of state of rollouts."),
     names.ROLLOUT_RULE_VALUE: Metric(Kind.GAUGE, "What a rule of the running rollout found."),
     names.TELEMETRY_DROPPED: Metric(Kind.COUNTER, "Telemetry items that were not kept."),
+    names.SYNTHETIC_ACCEPTED: Metric(Kind.COUNTER, "Events of performance tests accepted by the publisher."),
+    names.SYNTHETIC_DELIVERED: Metric(Kind.COUNTER, "Events of performance tests delivered to their subscribers."),
 }
 """All metrics that are kept."""
 

@@ -6,12 +6,13 @@ Owns which series make up a figure and what is computed of it. Reads `telemetry`
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lanecast.core.instruments import DELIVERY_DURATION, HOP_DURATION
 from lanecast.core.priority import BUDGET_SECONDS, LANES, Priority
+from lanecast.core.sketch import Sketch
 from metrics_svc.core.catalogue import HOPS, SCOPES, SERVER
-from metrics_svc.core.selection import Selection
+from metrics_svc.core.selection import EACH_TYPE, MAX_TYPES, Selection
 from metrics_svc.core.series import Series
 from metrics_svc.core.telemetry import NANOS, Telemetry
 from metrics_svc.core.windows import Span
@@ -70,12 +71,32 @@ def report(
     """
     now = now_ns // NANOS
     span = telemetry.span(now - window_seconds, now + 1, now_ns)
-    found = (
-        figure
-        for lane in selection.lanes or LANES
-        for figure in _lane_figures(telemetry, span, selection, lane, limits[lane])
-    )
-    return LatencyReport(now_ns, max(1.0, now_ns / NANOS - span.start), tuple(found))
+    found = figures_of(telemetry, selection, span, limits)
+    return LatencyReport(now_ns, max(1.0, now_ns / NANOS - span.start), found)
+
+
+def figures_of(
+    telemetry: Telemetry,
+    selection: Selection,
+    span: Span,
+    limits: Mapping[Priority, float] = BUDGET_SECONDS,
+) -> tuple[LatencyFigure, ...]:
+    """Return one figure for each lane, scope and hop that has data in a span."""
+    lanes, selection = selection.lanes or LANES, named(telemetry, selection)
+    return tuple(figure for lane in lanes for figure in _lane_figures(telemetry, span, selection, lane, limits[lane]))
+
+
+def named(telemetry: Telemetry, selection: Selection) -> Selection:
+    """Return a selection with the names of types in place of `EACH_TYPE`."""
+    if selection.types != (EACH_TYPE,):
+        return selection
+    return replace(selection, types=types_of(telemetry)[:MAX_TYPES] or (EACH_TYPE,))
+
+
+def types_of(telemetry: Telemetry) -> tuple[str, ...]:
+    """Return the full names of the types that have figures of their own, in order."""
+    found = {series.attributes.get("type", "") for series in telemetry.series(DELIVERY_DURATION)}
+    return tuple(sorted(found - {""}))
 
 
 def _lane_figures(
@@ -115,16 +136,32 @@ def _figure(
     budget: float = 0.0,
 ) -> Iterator[LatencyFigure]:
     sketch = span.sketch(of_arm(series, selection.arm))
+    figure = figure_of(sketch, scope=scope, hop=hop, lane=lane, type_name=type_name, arm=selection.arm, budget=budget)
+    if figure is not None:
+        yield figure
+
+
+def figure_of(
+    sketch: Sketch,
+    *,
+    scope: str,
+    lane: Priority,
+    hop: str = "",
+    type_name: str = "",
+    arm: str = "",
+    budget: float = 0.0,
+) -> LatencyFigure | None:
+    """Return the figure of one histogram; None where it is empty."""
     count = sketch.count
     if not count:
-        return
+        return None
     p50, p95, p99, p999 = sketch.quantiles(_QUANTILES)
-    yield LatencyFigure(
+    return LatencyFigure(
         scope=scope,
         hop=hop,
         lane=lane,
         type=type_name,
-        arm=selection.arm,
+        arm=arm,
         count=count,
         p50=p50,
         p95=p95,

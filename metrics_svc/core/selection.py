@@ -21,6 +21,8 @@ MAX_WATCH_WINDOW_SECONDS = 3600
 MIN_INTERVAL_SECONDS, MAX_INTERVAL_SECONDS, DEFAULT_INTERVAL_SECONDS = 0.1, 60.0, 1.0
 MAX_TYPES = 64
 """Most event types in one query."""
+EACH_TYPE = "*"
+"""In place of names: each type that has figures of its own."""
 
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|min|h|d)?", re.ASCII)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
@@ -34,7 +36,7 @@ class Selection:
     lanes: tuple[Priority, ...] = ()
     """Empty: all."""
     types: tuple[str, ...] = ()
-    """Full names. Empty: all together."""
+    """Full names, or `EACH_TYPE` alone. Empty: all together."""
     arm: str = ""
     """`baseline` or `candidate`. Empty: both together."""
 
@@ -47,6 +49,8 @@ def check_types(types: tuple[str, ...]) -> tuple[str, ...]:
     """
     if len(types) > MAX_TYPES:
         raise invalid("TOO_MANY_TYPES", f"{len(types)} types were given: use at most {MAX_TYPES}", "types")
+    if types == (EACH_TYPE,):
+        return types
     for name in types:
         if not _TYPE.fullmatch(name):
             raise invalid("TYPE_MALFORMED", f"{name!r:.100} is not the full name of a message type", "types")

@@ -134,6 +134,11 @@ class Telemetry:
         self._advance(now_ns // NANOS)
         return self._windows.span(start, end, now_ns // NANOS)
 
+    @property
+    def origin(self) -> int:
+        """The first second that anything may be known of."""
+        return self._windows.origin
+
     def series(self, name: str, **attributes: str) -> list[Series]:
         """Return the series of a metric that have all these attribute values."""
         wanted = attributes.items()

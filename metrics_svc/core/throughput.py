@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from lanecast.core import instruments as names
 from lanecast.core.priority import LANES, Priority
 from metrics_svc.core.catalogue import SERVER
-from metrics_svc.core.latency import of_arm, of_type
+from metrics_svc.core.latency import named, of_arm, of_type
 from metrics_svc.core.selection import Selection
 from metrics_svc.core.series import Series
 from metrics_svc.core.telemetry import NANOS, Process, Telemetry
@@ -55,7 +55,12 @@ def report(telemetry: Telemetry, selection: Selection, now_ns: int, window_secon
     """
     now = now_ns // NANOS
     end = now - SETTLE_SECONDS
-    span = telemetry.span(end - window_seconds, end, now_ns)
+    return rates_of(telemetry, selection, telemetry.span(end - window_seconds, end, now_ns), now_ns)
+
+
+def rates_of(telemetry: Telemetry, selection: Selection, span: Span, now_ns: int) -> ThroughputReport:
+    """Return one figure for each lane with data in a span; queues and connections are those of the present."""
+    now, selection = now_ns // NANOS, named(telemetry, selection)
     recent = telemetry.span(now - GAUGE_SECONDS, now + 1, now_ns)
     figures = [_figure(telemetry, span, recent, selection, lane) for lane in selection.lanes or LANES]
     return ThroughputReport(

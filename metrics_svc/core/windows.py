@@ -94,6 +94,11 @@ class Windows:
         """How long anything is kept."""
         return self._tiers[-1].span
 
+    @property
+    def origin(self) -> int:
+        """The first second that anything may be kept of."""
+        return self._origin
+
     def statistics(self) -> dict[str, int]:
         """Return the number of slots and of values in them."""
         slots = [slot for tier in self._tiers for slot in tier.slots.values()]

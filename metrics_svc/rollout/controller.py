@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.25
 INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION, ABORTED, UNAVAILABLE = 3, 5, 6, 9, 10, 14
-_DIVERTED = frozenset({ROLLOUT_LATENCY, ROLLOUT_FAULTS, ROLLOUT_CANDIDATE_TIME})
+DIVERTED = frozenset({ROLLOUT_LATENCY, ROLLOUT_FAULTS, ROLLOUT_CANDIDATE_TIME})
 
 OnChange = Callable[[Rollout, Sequence[Entry]], None]
 
@@ -220,7 +220,7 @@ class Controller:
 
     def take(self, process: Process, point: Point) -> bool:
         """Take a point of telemetry where it is about a rollout's arms; say whether it was."""
-        if point.key.name not in _DIVERTED:
+        if point.key.name not in DIVERTED:
             return False
         if point.key.name == ROLLOUT_CANDIDATE_TIME:
             if isinstance(point.value, float):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from lanecast.core.channel import check_channel
+from lanecast.core.channel import check_channel, is_reserved
 from lanecast.core.limits import (
     MAX_ID_BYTES,
     MAX_KEY_BYTES,
@@ -20,7 +20,7 @@ from lanecast.core.priority import LANES, Priority
 from lanecast.v1.event_pb2 import Event
 from publisher_svc.core.registry import TypeRegistry, parses
 
-_INVALID_ARGUMENT, _ALREADY_EXISTS, _RESOURCE_EXHAUSTED, _ABORTED = 3, 6, 8, 10
+_INVALID_ARGUMENT, _ALREADY_EXISTS, _PERMISSION_DENIED, _RESOURCE_EXHAUSTED, _ABORTED = 3, 6, 7, 8, 10
 _LANES = {int(lane): lane for lane in LANES}
 _check_channel = lru_cache(maxsize=65_536)(check_channel)
 
@@ -85,6 +85,14 @@ def _check_payload(event: Event, registry: TypeRegistry) -> Refusal | None:
         message = f"the payload is not a valid {message_class.DESCRIPTOR.full_name}: serialise that type, or name yours"
         return Refusal(_INVALID_ARGUMENT, "PAYLOAD_UNPARSABLE", message)
     return None
+
+
+def reserved(event: Event) -> Refusal | None:
+    """Return why a publisher without a token may not publish to the event's channel, or None where it may."""
+    if not is_reserved(event.channel):
+        return None
+    message = "channels that begin with $lanecast: belong to Lanecast itself: publish to one of your own"
+    return Refusal(_PERMISSION_DENIED, "CHANNEL_RESERVED", message)
 
 
 def id_reused(event_id: str) -> Refusal:

@@ -277,6 +277,12 @@ class Downstream:
         self._enqueue(state, subscription, group, now_ns)
         return True
 
+    def lagging(self) -> Iterator[tuple[str, Priority, int]]:
+        """Yield channel, lane and cursor of what is behind, whether or not there is credit to go on."""
+        for lane, state in self._lanes.items():
+            for channel, subscription in state.behind.items():
+                yield channel, lane, subscription.cursor
+
     def behind(self) -> Iterator[tuple[str, Priority, int]]:
         """Yield what to read from the log, most urgent lane first: channel, lane, cursor.
 
@@ -452,7 +458,8 @@ def _due(flow: _Flow, credit: int, now_ns: int) -> str:
     if flow.events >= policy.max_batch_events or flow.bytes >= policy.max_batch_bytes:
         return FULL
     if policy.fixed_window:
-        return WINDOW if now_ns - next(iter(flow.ready.values())).since_ns >= flow.linger_ns else ""
+        waited_ns = now_ns - next(iter(flow.ready.values())).since_ns
+        return "" if 0 <= waited_ns < flow.linger_ns else WINDOW  # negative where the clock was set back
     return IDLE if flow.allowance >= 1 or not flow.linger_ns else ""
 
 

@@ -35,6 +35,8 @@ METRICS_HOST = "LANECAST_METRICS_HOST"
 METRICS_PORT = "LANECAST_METRICS_PORT"
 METRICS_HTTP_PORT = "LANECAST_METRICS_HTTP_PORT"
 METRICS_INSTANCE = "LANECAST_METRICS_INSTANCE"
+METRICS_PERF_GATEWAY_URLS = "LANECAST_METRICS_PERF_GATEWAY_URLS"
+METRICS_PUBLISHER_TARGETS = "LANECAST_METRICS_PUBLISHER_TARGETS"
 METRICS_GATEWAY_URLS = "LANECAST_METRICS_GATEWAY_URLS"
 
 EXAMPLE = "example"
@@ -204,6 +206,8 @@ def _metrics(settings: SystemSettings) -> Launch:
         METRICS_HTTP_PORT: str(settings.http_port),
         METRICS_INSTANCE: "metrics-1",
         METRICS_GATEWAY_URLS: ",".join(settings.gateway_urls or (settings.urls()["websocket"],)),
+        METRICS_PERF_GATEWAY_URLS: settings.urls()["websocket"],
+        METRICS_PUBLISHER_TARGETS: settings.urls()["publisher"],
     }
     return Launch(ChildSpec("metrics", stop_stage=3), "metrics", ("-P", "-m", "metrics_svc"), environ)
 

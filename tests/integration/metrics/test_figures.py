@@ -20,7 +20,7 @@ from lanecast.core import instruments as names
 from lanecast.core.instruments import Instruments
 from lanecast.core.priority import BUDGET_SECONDS, LANES, Priority
 from lanecast.runtime.otlp import OtlpExporter
-from lanecast.v1 import admin_pb2, admin_pb2_grpc, event_pb2, metrics_pb2
+from lanecast.v1 import event_pb2, metrics_pb2
 
 
 async def report(target: str, instruments: Instruments, service: str = "gateway_svc", instance: str = "g1") -> None:
@@ -177,21 +177,6 @@ async def test_bad_requests_are_refused_with_reason_and_field(running: Any, reas
     assert status.details[0].Unpack(info)
     assert status.details[1].Unpack(fields)
     assert (info.reason, info.domain, len(fields.field_violations)) == (reason, "lanecast", 1)
-
-
-async def test_what_is_not_served_yet_says_so(running: Any) -> None:
-    admin = admin_pb2_grpc.AdminServiceStub(running.channel)
-    calls = [
-        running.metrics.GetReport(metrics_pb2.GetReportRequest()),
-        admin.ListChannels(admin_pb2.ListChannelsRequest()),
-    ]
-    streams = [
-        running.metrics.RunPerformanceTest(metrics_pb2.RunPerformanceTestRequest()),
-    ]
-    for waiting in [*calls, *(stream.read() for stream in streams)]:
-        with pytest.raises(grpc.aio.AioRpcError, match="is not served by this version") as caught:
-            await waiting
-        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 async def test_health_and_reflection(running: Any) -> None:

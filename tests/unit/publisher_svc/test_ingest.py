@@ -17,6 +17,7 @@ from lanecast.core.instruments import Instruments
 from lanecast.core.policy import DEFAULT
 from lanecast.core.priority import Priority
 from lanecast.v1.event_pb2 import Event
+from publisher_svc.core.activity import Activity
 from publisher_svc.core.admission import LoadLimit, ProducerOrder, Refusal
 from publisher_svc.core.arms import Arms
 from publisher_svc.core.downstream import Group
@@ -54,7 +55,9 @@ class World:
         self.failed = asyncio.Event()
         self.limit = LoadLimit()
         self.order = ProducerOrder()
-        self.ingest = Ingest(log, registry, hub, Tail(), Instruments(), self.limit, Arms(DEFAULT), self._on_failure)
+        self.ingest = Ingest(
+            log, registry, hub, Tail(), Instruments(), self.limit, Arms(DEFAULT), Activity(), self._on_failure
+        )
         self.answered: list[str] = []
         """Ids in the order of their answers."""
 

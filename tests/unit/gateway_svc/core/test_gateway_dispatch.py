@@ -54,7 +54,7 @@ class Model:
         """Make a channel one that has just sent a frame and is busy, in a process under pressure."""
         feed = self.world.hub.feed(channel, Priority.LOW)
         assert feed is not None
-        feed.arrived_ns = feed.flushed_ns = time.time_ns()
+        feed.arrived_ns = feed.flushed_ns = time.monotonic_ns()
         feed.gap_ns = 0
         self.dispatcher._window.width_ns = width_ns
 
@@ -134,6 +134,22 @@ async def test_a_flush_waits_for_a_queue_that_is_being_written(monkeypatch: pyte
     assert [model.received(sink) for sink in model.sinks[: READERS["a"]]] == [[1, 2, 3, 4, 5, 6]] * READERS["a"]
     assert not model.world.publisher.requests
     await dispatcher.close()
+
+
+async def test_a_wall_clock_that_is_set_back_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Model()
+    model.dispatcher.start()
+    model.press("a", 20 * MS)
+    await model.dispatcher.bulk(model.items("a", 1))
+    now_ns = time.time_ns
+    monkeypatch.setattr("gateway_svc.dispatch.time.time_ns", lambda: now_ns() - 3_600_000 * MS)
+    for _ in range(2):  # what waited when the clock was set, and what comes afterwards
+        while model.dispatcher._waiting or model.dispatcher._writing is not None:
+            await asyncio.sleep(0)
+        if model.offset["a"] == 1:
+            await model.dispatcher.bulk(model.items("a", 5))
+    assert [model.received(sink) for sink in model.sinks[: READERS["a"]]] == [[1, 2, 3, 4, 5, 6]] * READERS["a"]
+    await model.dispatcher.close()
 
 
 async def test_a_stream_that_breaks_in_the_middle_of_a_batch_leaves_nobody_out(

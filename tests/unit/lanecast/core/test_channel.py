@@ -54,3 +54,11 @@ def test_a_pattern_covers_its_beginning_and_a_name_only_itself() -> None:
     assert not matches("agent:*", "agents")
     assert matches("agent:4", "agent:4")
     assert not matches("agent:4", "agent:42")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "covered"),
+    [("*", False), ("$*", False), ("$lanecast*", False), ("$lanecast:*", True), ("$lanecast:perf:1:0", True)],
+)
+def test_a_reserved_channel_is_covered_only_by_a_pattern_that_names_the_prefix(pattern: str, covered: bool) -> None:
+    assert matches(pattern, "$lanecast:perf:1:0") is covered
