@@ -13,8 +13,9 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor
 
 from lanecast._version import __version__
-from lanecast.v1 import admin_pb2, metrics_pb2
+from lanecast.v1 import admin_pb2, metrics_pb2, rollout_pb2
 from metrics_svc.core import json_schema
+from metrics_svc.core.rollout.model import Verb
 
 PREFIX = "/api/v1/websocket-performance"
 
@@ -107,6 +108,51 @@ OPERATIONS = (
         text="With `format` the report itself: `html` a page of one file, `md` Markdown, `json` its figures.",
     ),
     Operation(
+        "get", f"{PREFIX}/policies", "Delivery policies",
+        rollout_pb2.ListPoliciesResponse.DESCRIPTOR,
+    ),
+    Operation(
+        "post", f"{PREFIX}/policies", "Create a delivery policy",
+        rollout_pb2.CreatePolicyResponse.DESCRIPTOR,
+        body=rollout_pb2.CreatePolicyRequest.DESCRIPTOR, errors=(400, 403, 409),
+        text="Answered only to the machine that the service runs on.",
+    ),
+    Operation(
+        "get", f"{PREFIX}/rollouts", "Rollouts of delivery policies",
+        rollout_pb2.ListRolloutsResponse.DESCRIPTOR,
+    ),
+    Operation(
+        "post", f"{PREFIX}/rollouts", "Create a rollout",
+        rollout_pb2.CreateRolloutResponse.DESCRIPTOR,
+        body=rollout_pb2.CreateRolloutRequest.DESCRIPTOR, errors=(400, 403, 404, 409, 503),
+        text="Answered only to the machine that the service runs on.",
+    ),
+    Operation(
+        "post", f"{PREFIX}/rollouts/validate", "Say what a plan needs, and how long that takes",
+        rollout_pb2.ValidateRolloutResponse.DESCRIPTOR,
+        body=rollout_pb2.ValidateRolloutRequest.DESCRIPTOR, errors=(400, 403, 404, 409),
+        text="Answered only to the machine that the service runs on.",
+    ),
+    Operation(
+        "get", f"{PREFIX}/rollouts/{{id}}", "A rollout",
+        rollout_pb2.GetRolloutResponse.DESCRIPTOR, parameters=("id",), errors=(404,),
+    ),
+    Operation(
+        "get", f"{PREFIX}/rollouts/{{id}}/history", "What became of a rollout, step by step",
+        rollout_pb2.ListRolloutHistoryResponse.DESCRIPTOR, parameters=("id",), errors=(404,),
+    ),
+    Operation(
+        "get", f"{PREFIX}/rollouts/{{id}}/report", "The report of a rollout",
+        parameters=("id", "format of a rollout"), errors=(400, 404),
+    ),
+    Operation(
+        "post", f"{PREFIX}/rollouts/{{id}}/{{verb}}", "Change the state of a rollout",
+        rollout_pb2.StartRolloutResponse.DESCRIPTOR, parameters=("id", "verb"),
+        body=rollout_pb2.StartRolloutRequest.DESCRIPTOR, errors=(400, 403, 404, 409, 503),
+        text="Answered only to the machine that the service runs on. Body and answer"
+        " are those of the rpc of the verb, which are alike.",
+    ),
+    Operation(
         "get", "/api/v1/session", "A token for a page on this machine; for development", errors=(403,),
     ),
     Operation("get", "/api/v1/openapi.json", "This document"),
@@ -114,7 +160,7 @@ OPERATIONS = (
 """Everything under /api/v1."""
 
 _DURATION = {"type": "string", "examples": ["60s", "5m", "24h"]}
-_PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
+_PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {  # the first word is the name
     "window": ("The stretch of time up to now, 1 s to 30 days.", _DURATION),
     "interval": ("Time between two messages, 100 ms to 60 s.", _DURATION),
     "lanes": ("Only these lanes, with commas between them.", {"type": "string", "examples": ["CRITICAL,HIGH"]}),
@@ -126,13 +172,16 @@ _PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
     "page_token": ("`nextPageToken` of the page before.", {"type": "string"}),
     "subject": ("Only sessions of this subject.", {"type": "string"}),
     "format": ("The report itself in this form.", {"type": "string", "enum": ["html", "md", "json"]}),
+    "format of a rollout": ("The form.", {"type": "string", "enum": ["json", "markdown", "html"]}),
     "id": ("The id.", {"type": "string"}),
+    "verb": ("What to do.", {"type": "string", "enum": [verb.value for verb in Verb]}),
 }
 _REASONS = {
     400: "The request is malformed.",
     403: "The caller may not: a page of another site, or one on another machine.",
     404: "There is no such thing.",
-    409: "It cannot be done as things stand: another performance test is running, the alert is resolved.",
+    409: "It cannot be done as things stand: another performance test is running, the alert is resolved, the "
+    "rollout is in another state.",
     429: "Too much is under way; `Retry-After` says when to try again.",
     503: "A service that is needed does not answer, or this one is going away.",
 }
@@ -210,9 +259,15 @@ def _answer(operation: Operation, schemas: dict[str, json_schema.Schema]) -> dic
 def _parameter(name: str, *, in_path: bool) -> dict[str, Any]:
     text, schema = _PARAMETERS[name]
     place = "path" if in_path else "query"
-    return {"name": name, "in": place, "required": in_path, "description": text, "schema": schema}
+    return {"name": name.split(maxsplit=1)[0], "in": place, "required": in_path, "description": text, "schema": schema}
 
 
 def _operation_id(operation: Operation) -> str:
-    words = operation.path.removeprefix(PREFIX).removeprefix("/api/v1").replace("{id}", "one").replace(".", "-")
+    words = (
+        operation.path.removeprefix(PREFIX)
+        .removeprefix("/api/v1")
+        .replace("{id}", "one")
+        .replace("{verb}", "verb")
+        .replace(".", "-")
+    )
     return operation.method + "".join(part.capitalize() for part in words.replace("-", "/").split("/"))

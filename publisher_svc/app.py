@@ -99,6 +99,7 @@ class PublisherApp:
         self._instruments = Instruments()
         self._server = GrpcServer()
         self._telemetry = Telemetry(self._instruments, "publisher", config.instance, config.metrics_target)
+        self._inspection: Inspection | None = None
         self._agent: Agent | None = None
         self._assignments: AssignmentAgent | None = None
 
@@ -125,10 +126,10 @@ class PublisherApp:
         if self._telemetry.spans is not None:
             self._ingest.tracing = Tracing(self._telemetry.spans)
         self._publish.start()
-        self._inspection = Inspection(activity, reader, self._stream.lags)
-        self._inspection.start()
+        self._inspection = inspection = Inspection(activity, reader, self._stream.lags)
+        inspection.start()
         if config.metrics_target:
-            self._agent = Agent(config.metrics_target, "publisher_svc", config.instance, self._inspection)
+            self._agent = Agent(config.metrics_target, "publisher_svc", config.instance, inspection)
             self._agent.start()
         self._telemetry.start()
         self._start_assignments(arms)
@@ -152,7 +153,8 @@ class PublisherApp:
         self._stream.announce_drain(int(grace * 1000))
         if self._agent is not None:
             await self._agent.close()
-        await self._inspection.close()
+        if self._inspection is not None:
+            await self._inspection.close()
         stopping = asyncio.create_task(self._server.stop(grace), name="stop")  # refuses new calls from now on
         try:
             await asyncio.wait_for(self._publish.wait_empty(), grace)
