@@ -33,6 +33,11 @@ test: install ## Run all tests: Python, TypeScript, and a real Chromium
 	$(BIN)/pytest $(PYTEST_ARGS)
 	$(NPM) test
 
+.PHONY: faults
+faults: install ## Break real services in every way of docs/reliability.md, for half an hour; `FAULTS=--only=NAME` for one
+	$(BIN)/lanecast bench faults $(FAULTS)
+FAULTS ?=
+
 .PHONY: lint lint-style lint-types lint-walls lint-contracts lint-web lint-audit
 lint: lint-style lint-types lint-walls lint-contracts lint-web lint-audit ## Check style, types, walls, contracts and dependencies; `make -k lint` goes on after a finding
 lint-style: install
@@ -63,9 +68,9 @@ wheel: install ## Build the wheel and the source archive into dist/
 
 .PHONY: lock
 lock: .tools/.uv ## Bring the lock files in requirements/ in line with pyproject.toml
-	$(TOOLS)/uv pip compile pyproject.toml --extra examples --group dev $(LOCK_ARGS) -o requirements/dev.lock
-	$(TOOLS)/uv pip compile pyproject.toml --extra examples $(LOCK_ARGS) -o requirements/examples.lock
-	$(TOOLS)/uv pip compile pyproject.toml $(LOCK_ARGS) -o requirements/run.lock
+	$(TOOLS)/uv pip compile pyproject.toml --extra examples --extra jetstream --group dev $(LOCK_ARGS) -o requirements/dev.lock
+	$(TOOLS)/uv pip compile pyproject.toml --extra examples --extra jetstream $(LOCK_ARGS) -o requirements/examples.lock
+	$(TOOLS)/uv pip compile pyproject.toml --extra jetstream $(LOCK_ARGS) -o requirements/run.lock
 LOCK_ARGS := --universal --generate-hashes --no-emit-index-url --no-header -q
 
 .PHONY: clean

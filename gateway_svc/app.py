@@ -33,6 +33,8 @@ from lanecast.runtime.tokens import Identity, load_or_create_key, verify
 log = logging.getLogger(__name__)
 
 _CLOSE_GRACE_SECONDS = 1.0
+_SLOT_GRACE_SECONDS = 0.25
+"""How long after its slot a client may take to go by itself, where another process serves the port."""
 
 
 class Gateway:
@@ -44,7 +46,7 @@ class Gateway:
         self._totals = Totals()
         types = TypeBook()
         self._meter = Meter(self.instruments, types, self._totals)
-        self.upstream = Upstream(config.publisher_targets, config.instance, types, self._meter)
+        self.upstream = Upstream(config, types, self._meter)
         self.hub = Hub(self.upstream, self._meter.sent)
         self.upstream.bind(self.hub)
         self._wheel = Wheel(config.heartbeat_seconds, TICK_SECONDS)
@@ -79,35 +81,61 @@ class Gateway:
     async def drain(self) -> None:
         """Send the sessions elsewhere, each in its slot, then close everything."""
         edge = self.edge
-        edge.draining = True
         if self._agent is not None:
             await self._agent.close()
         if self._config.reuse_port:
-            # The other processes get the new connections at once.
-            edge.stop_listening()
-        self._announce_drain()
+            await self._hand_over()
+        edge.draining = True
+        slots = self._announce_drain()
         edge.finish_polls()
-        self.upstream.flush()
+        await self.upstream.flush()
         with suppress(TimeoutError):
             await asyncio.wait_for(edge.wait_flushed(), self._config.drain_seconds)
-        sessions = [each.session for each in edge.connections if each.session is not None]
-        for session in sessions:
+        if self._config.reuse_port:
+            await self._serve_until(slots)
+        for session, _ in slots:
             session.end(codes.GOING_AWAY)
         try:
             await asyncio.wait_for(edge.wait_empty(), _CLOSE_GRACE_SECONDS)
         except TimeoutError:
             log.info("%d clients did not answer the close in time", len(edge.connections))
-        edge.stop_listening()
+        await edge.stop_listening()
         edge.abort_all()
         await self._heartbeat.close()
         await self.upstream.close()
         await self._telemetry.close()
 
-    def _announce_drain(self) -> None:
+    async def _hand_over(self) -> None:
+        """Leave new connections to the other processes on the port; those that came here are still served."""
+        await self.edge.stop_listening()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.edge.wait_settled(), _CLOSE_GRACE_SECONDS)
+
+    def _announce_drain(self) -> list[tuple[Session, float]]:
+        """Tell each session its slot; return until when each is served at most, on the loop's clock."""
+        now = asyncio.get_running_loop().time()
         sessions = [each.session for each in self.edge.connections if each.session is not None]
-        slot_millis = self._config.drain_seconds * 1000 / max(1, len(sessions))
+        slot_seconds = self._config.drain_seconds / max(1, len(sessions))
+        slots = []
         for index, session in enumerate(sessions):
-            session.drain(int(slot_millis * index))
+            session.drain(int(slot_seconds * index * 1000))
+            slots.append((session, now + slot_seconds * index + _SLOT_GRACE_SECONDS))
+        return slots
+
+    async def _serve_until(self, slots: list[tuple[Session, float]]) -> None:
+        """Serve each session until it has gone elsewhere, or its slot is over: others take it over at once."""
+        loop = asyncio.get_running_loop()
+        empty = asyncio.create_task(self.edge.wait_empty(), name="drain-empty")
+        try:
+            for session, until in slots:
+                if until > loop.time():
+                    await asyncio.wait((empty,), timeout=until - loop.time())
+                if empty.done():
+                    return
+                session.end(codes.GOING_AWAY)
+        finally:
+            empty.cancel()
+            await asyncio.gather(empty, return_exceptions=True)
 
     def _session_context(self) -> SessionContext:
         config = self._config

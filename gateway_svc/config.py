@@ -10,6 +10,8 @@ from pathlib import Path
 
 from lanecast.errors import ConfigError
 from lanecast.runtime.config import option
+from lanecast.runtime.vitals import MIN_HEALTH_SECONDS
+from lanecast.transport import Targets
 
 SECTION = "gateway"
 
@@ -20,7 +22,9 @@ class GatewayConfig:
 
     host: str = option("127.0.0.1", "Address to listen on.")
     port: int = option(7401, "Port for WebSockets and HTTP; 0 takes any free one.")
-    publisher_targets: tuple[str, ...] = option(("127.0.0.1:7400",), "Publishers as host:port, tried in turn.")
+    publisher_targets: tuple[str, ...] = option(("127.0.0.1:7400",), "Publishers as host:port, in order of preference.")
+    publisher_health_seconds: float = option(5.0, "Time between two questions whether the publisher lives, in seconds.")
+    publisher_return_seconds: float = option(30.0, "Time between two looks for a publisher that is preferred.")
     data_dir: Path = option(Path(".lanecast"), "Directory of the development key.", shared=True)
     metrics_target: str = option("", "host:port that takes OTLP metrics; empty sends none.", shared=True)
     allowed_origins: tuple[str, ...] = option(
@@ -38,6 +42,10 @@ class GatewayConfig:
     def __post_init__(self) -> None:
         if not self.publisher_targets:
             raise ConfigError("publisher_targets is empty: name at least one publisher as host:port")
+        Targets(self.publisher_targets)  # says what is wrong with them
+        for name in ("publisher_health_seconds", "publisher_return_seconds"):
+            if getattr(self, name) < MIN_HEALTH_SECONDS:
+                raise ConfigError(f"{name} must be at least {MIN_HEALTH_SECONDS:g}")
         if self.heartbeat_seconds < 0.25:
             raise ConfigError("heartbeat_seconds must be at least 0.25")
         if self.drain_seconds < 0:

@@ -39,7 +39,7 @@ class Dispatcher:
     def __init__(self, hub: Hub, meter: Meter) -> None:
         self._hub = hub
         self._meter = meter
-        self._window = FrameWindow(time.time_ns())
+        self._window = FrameWindow(time.monotonic_ns())
         self._waiting = Waiting()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -60,17 +60,18 @@ class Dispatcher:
             with suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
-        self.flush()
+        await self.flush()
 
-    def flush(self) -> None:
-        """Write everything that waits, without a pause."""
-        while (found := self._waiting.pop_any()) is not None:
-            self._write_now(*found)
+    async def flush(self) -> None:
+        """Write everything that waits, without a pause, but behind a queue that is being written."""
+        async with self._turn:
+            while (found := self._waiting.pop_any()) is not None:
+                self._write_now(*found)
 
     def express(self, items: Iterable[EventItem]) -> None:
         """Write express batches, without a pause."""
         done: list[tuple[EventItem, list[tuple[int, int]]]] = []
-        began = now = time.time_ns()
+        began = time.monotonic_ns()
         for item in items:
             accepted = self._hub.accept(item)
             if accepted is None:
@@ -78,8 +79,8 @@ class Dispatcher:
             new, feed = accepted
             assert isinstance(new, EventItem)
             sent = self._hub.distribute(new, list(feed.live))
-            now = time.time_ns()
-            done.append((new, [(sent, now)] if sent else []))
+            done.append((new, [(sent, time.time_ns())] if sent else []))
+        now = time.monotonic_ns()
         self._window.spent(now - began, now)
         # Only now: measuring must not delay the batches behind.
         for new, written in done:
@@ -89,7 +90,7 @@ class Dispatcher:
         """Write bulk batches in slices, or let them wait for company; returns when there is room for more."""
         done: list[tuple[EventItem, list[tuple[int, int]]]] = []
         waiting, window = self._waiting, self._window
-        self._turn_began = time.time_ns()
+        self._turn_began = time.monotonic_ns()
         for item in items:
             accepted = self._hub.accept(item)
             if accepted is None:
@@ -104,7 +105,7 @@ class Dispatcher:
                 self._wake.set()
                 continue
             done.append((new, await self._write(new, feed)))
-        self._account(time.time_ns())
+        self._account(time.monotonic_ns())
         for new, written in done:
             self._meter.dispatched(new, written)
         while not waiting.has_room:
@@ -134,16 +135,16 @@ class Dispatcher:
 
     async def _write(self, item: EventItem, feed: Feed) -> list[tuple[int, int]]:
         """Write one batch to all who want it; return how many sockets took it until when."""
-        hub, now_ns = self._hub, time.time_ns
+        hub, now_ns = self._hub, time.monotonic_ns
         written: list[tuple[int, int]] = []
         now = now_ns()
-        item.stamp(now)
+        item.stamp(time.time_ns())
         readers: list[Reader] = list(feed.live)
         for index in range(0, len(readers), SOCKETS_PER_STAMP):
             sent = hub.distribute(item, readers[index : index + SOCKETS_PER_STAMP])
             now = now_ns()
             if sent:
-                written.append((sent, now))
+                written.append((sent, time.time_ns()))
             if now - self._turn_began > SLICE_NS:
                 self._account(now)
                 try:
@@ -175,7 +176,7 @@ class Dispatcher:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            ahead = due - time.time_ns()
+            ahead = due - time.monotonic_ns()
             if ahead > 0:
                 await asyncio.sleep(max(1, round(ahead / 1e6)) / 1e3)
                 continue
@@ -186,12 +187,12 @@ class Dispatcher:
                 log.exception("unexpected failure while writing events that had waited")
 
     async def _write_due(self) -> None:
-        self._turn_began = time.time_ns()
+        self._turn_began = time.monotonic_ns()
         while True:
             async with self._turn:
-                found = self._waiting.pop_due(time.time_ns() + _EARLY_NS)
+                found = self._waiting.pop_due(time.monotonic_ns() + _EARLY_NS)
                 if found is None:
                     break
                 await self._write_queue(*found)
             self._room.set()
-        self._account(time.time_ns())
+        self._account(time.monotonic_ns())

@@ -64,6 +64,7 @@ class Edge:
         """Handshakes and closes under way, and until when they may last."""
         self.parsers = ParserPool(settings.max_frame_bytes)
         self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._empty = asyncio.Event()
         self._flushed = asyncio.Event()
 
@@ -77,15 +78,32 @@ class Edge:
             StartError: the address cannot be bound.
         """
         listener = _listen(host, port, reuse_port)
+        self._listener = listener.dup()
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: Connection(self), sock=listener, backlog=1024)
         return int(listener.getsockname()[1])
 
-    def stop_listening(self) -> None:
-        """Take no new connections. Idempotent."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+    async def stop_listening(self) -> None:
+        """Take no new connections but those that the kernel has accepted for this process already. Idempotent.
+
+        To close a listener resets what waits in it, even where another process listens on the same port. So that is
+        taken first: once nothing is left, the moment until the close is that of a system call.
+        """
+        server, self._server = self._server, None
+        listener, self._listener = self._listener, None
+        if server is None or listener is None:
+            return
+        server.close()  # the duplicate keeps the socket listening
+        loop, accepted = asyncio.get_running_loop(), _accept_all(listener)
+        listener.close()
+        for connection in accepted:
+            await loop.connect_accepted_socket(lambda: Connection(self), connection)
+
+    async def wait_settled(self) -> None:
+        """Return once no handshake and no close is under way."""
+        while self._deadlines:
+            self._flushed.clear()
+            await self._flushed.wait()
 
     @property
     def readiness(self) -> Readiness:
@@ -101,6 +119,7 @@ class Edge:
     def unwatch(self, connection: Connection) -> None:
         """The connection got on."""
         self._deadlines.pop(connection, None)
+        self._flushed.set()
 
     def sweep(self, now: float) -> None:
         """Cut what is overdue."""
@@ -149,6 +168,17 @@ class Edge:
         """Cut everything that is left."""
         for connection in [*self.connections, *self._deadlines]:
             connection.abort()
+
+
+def _accept_all(listener: socket.socket) -> list[socket.socket]:
+    accepted: list[socket.socket] = []
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:  # nothing is left, or it has gone again
+            return accepted
+        connection.setblocking(False)
+        accepted.append(connection)
 
 
 def _listen(host: str, port: int, reuse_port: bool) -> socket.socket:

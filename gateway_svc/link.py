@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -22,7 +23,7 @@ from lanecast.core.position import Position
 from lanecast.core.priority import BULK_LANES, EXPRESS_LANES, Priority
 from lanecast.errors import UnavailableError
 from lanecast.internal.v1.stream_pb2 import StreamEventsResponseView
-from lanecast.runtime import status
+from lanecast.runtime import status, vitals
 from lanecast.runtime.grpc_server import CHANNEL_OPTIONS
 from lanecast.v1.event_pb2 import EventBatch, LanePosition
 from lanecast.v1.publisher_pb2 import (
@@ -143,17 +144,34 @@ class _Stream:
         return requests
 
 
+@dataclass(frozen=True, slots=True)
+class LinkHabits:
+    """How a link looks after itself."""
+
+    has_choice: bool
+    """True where there are other publishers."""
+    health_seconds: float
+    """Between two questions whether the publisher is alive."""
+    return_seconds: float
+    """Between two looks whether a preferred publisher serves again."""
+    preferred: Sequence[str] = ()
+    """Those publishers."""
+
+
 class Link:
     """A connection to a publisher: `open`, `add_all`, `run` until it breaks, `close`."""
 
     def __init__(
-        self, target: str, instance: str, hub: Hub, types: TypeBook, dispatcher: Dispatcher, *, switch: bool
+        self, target: str, instance: str, hub: Hub, types: TypeBook, dispatcher: Dispatcher, habits: LinkHabits
     ) -> None:
+        self.log_id = ""
+        """The name of the publisher's log, once open; empty where it names none."""
         self._target = target
+        self._pulse = vitals.Pulse()
         self._hub = hub
         self._types = types
         self._dispatcher = dispatcher
-        self._switch = switch
+        self._habits = habits
         # Its own connection, so that one attempt does not inherit the back-off of the one before.
         options = (*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1))
         self._channel = grpc.aio.insecure_channel(target, options=options)
@@ -177,6 +195,7 @@ class Link:
             async with asyncio.timeout(_OPEN_SECONDS):
                 view = await self._express.open()
                 await self._bulk.open()
+                self.log_id = view.opened.log_id
                 await self._learn_types(view.opened.types_version)
         except grpc.RpcError as error:
             raise status.from_rpc_error(error) from error
@@ -204,12 +223,20 @@ class Link:
         self._bulk.remove(name)
 
     async def run(self) -> None:
-        """Carry messages until a stream breaks.
+        """Carry messages until a stream breaks, or a preferred publisher serves again.
 
         Raises:
-            LanecastError: it broke, or the publisher is going away.
+            LanecastError: it broke, or the publisher is going away or says nothing any more.
         """
-        loops = [
+        habits = self._habits
+        health = vitals.watch(
+            self._channel, self._target, self._pulse, habits.health_seconds, has_choice=habits.has_choice
+        )
+        home = vitals.preferred_is_back(habits.preferred, habits.return_seconds)
+        homing = asyncio.create_task(home, name="upstream-return")
+        loops: list[asyncio.Task[Any]] = [
+            homing,
+            asyncio.create_task(health, name="upstream-health"),
             asyncio.create_task(self._express.write_loop(), name="express-write"),
             asyncio.create_task(self._bulk.write_loop(), name="bulk-write"),
             asyncio.create_task(self._read_loop(self._express), name="express-read"),
@@ -221,6 +248,9 @@ class Link:
             for task in loops:
                 task.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
+        if done == {homing}:
+            log.info("%s serves again: returning to it", homing.result())
+            return
         for task in done:
             _raise_translated(task)
         raise UnavailableError("the streams to the publisher have ended")
@@ -254,6 +284,7 @@ class Link:
     async def _read_loop(self, stream: _Stream) -> None:
         while True:
             data = await stream.read()
+            self._pulse.beats += 1
             receive_ns = time.time_ns()
             view = StreamEventsResponseView.FromString(data)
             # The parts of a message take effect in the order of their field numbers.
@@ -295,7 +326,7 @@ class Link:
 
     def _on_drain(self, grace_millis: int) -> None:
         log.info("the publisher at %s is going away in %d ms", self._target, grace_millis)
-        if self._switch:
+        if self._habits.has_choice:
             raise UnavailableError("it is going away")
 
     def _items(self, stream: _Stream, batches: Sequence[bytes], receive_ns: int) -> Iterator[EventItem]:
@@ -326,7 +357,7 @@ class Link:
         return method
 
 
-def _raise_translated(task: asyncio.Task[None]) -> None:
+def _raise_translated(task: asyncio.Task[Any]) -> None:
     """Raise what ended a stream's task as an error of ours."""
     if task.cancelled():
         raise UnavailableError("the connection to the publisher was closed")

@@ -1,16 +1,18 @@
 """The gateway's way to the publisher.
 
-Owns the connection: an express stream (CRITICAL, HIGH) and a bulk stream (NORMAL, LOW), reconnects to one target after
-the other, and pages of the log. After a reconnect every channel is added again from where its lanes stood, so sessions
-notice nothing unless something is truly gone. What the streams carry is worked off by `link`.
+Owns the connection: an express stream (CRITICAL, HIGH) and a bulk stream (NORMAL, LOW), reconnects to the target that
+`lanecast.core.targets` names, and pages of the log. After a reconnect every channel is added again from where its lanes
+stood, so sessions notice nothing unless something is truly gone. What the streams carry is worked off by `link`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from itertools import count
 
+from gateway_svc.config import GatewayConfig
 from gateway_svc.core.conflation import in_place
 from gateway_svc.core.hub import Hub
 from gateway_svc.core.items import GapItem, split
@@ -18,10 +20,11 @@ from gateway_svc.core.meter import Meter
 from gateway_svc.core.ports import Page, PageRequest
 from gateway_svc.core.types import TypeBook
 from gateway_svc.dispatch import Dispatcher
-from gateway_svc.link import Link
-from lanecast.core.backoff import Backoff
+from gateway_svc.link import Link, LinkHabits
+from lanecast.core.targets import Standing, TargetRing
 from lanecast.errors import LanecastError, StatusError, UnavailableError
 from lanecast.runtime import status
+from lanecast.transport import OtherLogError
 from lanecast.v1.publisher_pb2 import ReadAfter, ReadEventsRequest, ReadEventsResponse
 
 log = logging.getLogger(__name__)
@@ -32,9 +35,12 @@ CONCURRENT_PAGES = 8
 class Upstream:
     """The connection to whichever publisher answers; implements `core.ports.Publisher`."""
 
-    def __init__(self, targets: tuple[str, ...], instance: str, types: TypeBook, meter: Meter) -> None:
-        self._targets = targets
-        self._instance = instance
+    def __init__(self, config: GatewayConfig, types: TypeBook, meter: Meter) -> None:
+        self._ring = TargetRing(config.publisher_targets)
+        self._instance = config.instance
+        self._habits = LinkHabits(
+            self._ring.has_choice, config.publisher_health_seconds, config.publisher_return_seconds
+        )
         self._types = types
         self._meter = meter
         self._hub: Hub | None = None
@@ -81,10 +87,10 @@ class Upstream:
         if self._dispatcher is not None:
             await self._dispatcher.close()
 
-    def flush(self) -> None:
+    async def flush(self) -> None:
         """Write what waits for company."""
         if self._dispatcher is not None:
-            self._dispatcher.flush()
+            await self._dispatcher.flush()
 
     # core.ports.Publisher
 
@@ -105,22 +111,22 @@ class Upstream:
     # Connecting
 
     async def _stay_connected(self) -> None:
-        backoff = Backoff()
-        hub, dispatcher = self._hub, self._dispatcher
-        assert hub is not None
-        assert dispatcher is not None
-        for attempt in count():
-            target = self._targets[attempt % len(self._targets)]
-            link = Link(target, self._instance, hub, self._types, dispatcher, switch=len(self._targets) > 1)
+        loop, ring = asyncio.get_running_loop(), self._ring
+        while True:
+            target, delay = ring.next(loop.time())
+            await asyncio.sleep(delay)
+            is_left = False
+            link = self._make_link(target)
             try:
                 await link.open()
+                self._check_log(target, link.log_id)
                 self._link = link
                 link.add_all()
                 self._linked.set()
-                backoff.reset()
                 self._failing.clear()
                 log.info("connected to the publisher at %s", target)
                 await link.run()
+                is_left = True
             except LanecastError as error:
                 if target not in self._failing:
                     self._failing.add(target)
@@ -132,7 +138,23 @@ class Upstream:
                 self._linked.clear()
                 self._link = None
                 await link.close()
-            await asyncio.sleep(backoff.next_delay())
+            if is_left:
+                ring.left(target)
+            else:
+                ring.failed(target, loop.time())
+
+    def _make_link(self, target: str) -> Link:
+        assert self._hub is not None
+        assert self._dispatcher is not None
+        habits = replace(self._habits, preferred=self._ring.preferred(target))
+        return Link(target, self._instance, self._hub, self._types, self._dispatcher, habits)
+
+    def _check_log(self, target: str, log_id: str) -> None:
+        standing = self._ring.opened(target, log_id, asyncio.get_running_loop().time())
+        if standing is Standing.FOREIGN:
+            raise OtherLogError(target)
+        if standing is Standing.REPLACED:
+            log.error("the event log behind the publishers was replaced by another: clients are told of the gap")
 
     # Pages
 

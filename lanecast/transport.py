@@ -28,7 +28,7 @@ Channel = grpc.aio.Channel
 
 
 class Targets:
-    """The addresses of a service that are as good as one another, tried in turn."""
+    """The addresses of publishers that share one log, in the order of preference; see `lanecast.core.targets`."""
 
     def __init__(self, targets: str | Sequence[str]) -> None:
         names = [targets] if isinstance(targets, str) else list(targets)
@@ -38,13 +38,8 @@ class Targets:
         for name in self.names:
             if not name.rpartition(":")[2].isdigit():
                 raise ConfigError(f"{name!r} is no target: use host:port, for example 127.0.0.1:7400")
-        self._next = 0
-
-    def next(self) -> str:
-        """Return the target to try now, a different one each time where there are several."""
-        name = self.names[self._next % len(self.names)]
-        self._next += 1
-        return name
+        if len(set(self.names)) < len(self.names):
+            raise ConfigError(f"a target is named twice in {', '.join(self.names)}: name each once")
 
     def __str__(self) -> str:
         return ", ".join(self.names)
@@ -53,6 +48,16 @@ class Targets:
 def open_channel(target: str) -> Channel:
     """Return a channel to one target; nothing is sent before its first call."""
     return grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+
+
+class OtherLogError(UnavailableError):
+    """A target has another log than the one in use."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(
+            f"{target} has another event log than the publisher before it, so it is not used: targets that are given"
+            " together must share one log"
+        )
 
 
 def is_final(error: LanecastError) -> bool:

@@ -5,6 +5,7 @@ Owns which parts there are and the order in which they start and stop. Called by
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
@@ -37,7 +38,8 @@ from publisher_svc.hub import Hub
 from publisher_svc.identity import Doorkeeper
 from publisher_svc.ingest import Ingest
 from publisher_svc.inspection import Inspection
-from publisher_svc.log.sqlite import SqliteEventLog, SqliteLogSettings
+from publisher_svc.log.base import LogError
+from publisher_svc.log.choice import open_log
 from publisher_svc.publish_service import PublishService
 from publisher_svc.read_service import ReadService
 from publisher_svc.reading import LogReader
@@ -46,8 +48,6 @@ from publisher_svc.stream_service import StreamService
 log = logging.getLogger(__name__)
 
 _PAYLOAD_FILES = (concierge_pb2, analytics_pb2, strategy_pb2, bots_pb2)
-LOG_FOLDER = "log"
-"""Folder of the event log within the data directory."""
 
 
 class PublisherServicer:
@@ -103,12 +103,7 @@ class PublisherApp:
         """Open the log, start to commit, serve. See `lifecycle.Service`."""
         config = self._config
         self._doorkeeper.prepare()
-        settings = SqliteLogSettings(
-            durability=config.durability,
-            retention_seconds=config.retention_hours * 3600,
-            retention_bytes=config.retention_bytes,
-        )
-        self._log = SqliteEventLog.open(config.data_dir / LOG_FOLDER, settings)
+        self._log = await open_log(config, self._on_failure)
         hub, tail, policy = Hub(), Tail(config.tail_bytes), BUILT_IN[config.policy]
         activity = Activity()
         reader = LogReader(self._log, tail)
@@ -116,7 +111,7 @@ class PublisherApp:
             self._log, self._registry, hub, tail, self._instruments, LoadLimit(), policy, activity, self._on_failure
         )
         self._ingest.start()
-        self._publish = PublishService(self._ingest, reader.epoch, self._doorkeeper)
+        self._publish = PublishService(self._ingest, reader.epoch, self._doorkeeper, self._log.lineage.log_id)
         dropped = {lane: self._instruments.counter(EVENT_DROPPED, lane=lane.name, reason="expired") for lane in LANES}
         expiry = Expiry(time.monotonic_ns, time.time_ns, lambda lane, events: dropped[lane].add(events))
         self._stream = StreamService(hub, reader, self._ingest, self._registry.version, policy, expiry)
@@ -126,6 +121,7 @@ class PublisherApp:
         port = await self._server.start(config.host, config.port)
         if self._telemetry.spans is not None:
             self._ingest.tracing = Tracing(self._telemetry.spans)
+        self._publish.start()
         self._inspection = Inspection(activity, reader, self._stream.lags)
         self._inspection.start()
         if config.metrics_target:
@@ -153,14 +149,22 @@ class PublisherApp:
         if self._agent is not None:
             await self._agent.close()
         await self._inspection.close()
-        await self._server.stop(grace)
+        stopping = asyncio.create_task(self._server.stop(grace), name="stop")  # refuses new calls from now on
+        try:
+            await asyncio.wait_for(self._publish.wait_empty(), grace)
+        except TimeoutError:
+            log.warning("publishing streams are still open after %g s: cutting them", grace)
+        self._stream.finish()
+        await stopping
+        self._publish.close()
         await self._ingest.drain()
         await self._telemetry.close()
         await self._log.close()
 
     def _on_failure(self, error: BaseException) -> None:
         """End at once: what is in the log is safe, and what is not acknowledged will be sent again."""
-        log.critical("the publisher ends, since it can acknowledge nothing any more: %s", error, exc_info=error)
+        trace = None if isinstance(error, LogError) else error  # a disk that failed is told in a sentence
+        log.critical("the publisher ends, since it can acknowledge nothing any more: %s", error, exc_info=trace)
         self._end(exit_codes.FAILED)
 
 

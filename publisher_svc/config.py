@@ -21,6 +21,18 @@ class PublisherConfig:
     metrics_target: str = option("", "Where metrics_svc receives OTLP, host:port; empty for nowhere.", shared=True)
     instance: str = option("publisher-1", "Name of this process in metrics.")
     policy: str = option("default", "Delivery policy: default, or legacy-500ms for the windows of the replaced system.")
+    log: str = option("sqlite", "Event log: sqlite (in the data directory) or nats://HOST:PORT[,nats://…] (JetStream).")
+    log_stream: str = option("LANECAST", "Name of the JetStream stream.")
+    log_partitions: int = option(16, "Partitions of a stream that is made; later the stream's own number counts.")
+    log_replicas: int = option(1, "Replicas of a stream that is made: 1 or 3.")
+    log_check: tuple[str, ...] = option(
+        (), "Where to see that the NATS servers sync before they acknowledge: http://HOST:8222, or a system account."
+    )
+    accept_lazy_fsync: bool = option(False, "Take NATS servers that acknowledge before their disk has the event.")
+    log_credentials: str = option("", "Credentials file for NATS.")
+    log_tls_ca: str = option("", "Certificates of the authorities trusted for NATS servers; empty: the system's.")
+    log_tls_certificate: str = option("", "Certificate shown to NATS servers.")
+    log_tls_key: str = option("", "Key of log_tls_certificate.")
     durability: str = option("process", "What an acknowledged event survives: process (SIGKILL) or disk (power loss).")
     retention_hours: float = option(24.0, "Age in hours after which events are deleted.")
     retention_bytes: int = option(4 * 1024**3, "Size of the log in bytes above which the oldest events are deleted.")

@@ -105,6 +105,7 @@ class Ingest:
         self._committed = asyncio.Event()
         self._synced = asyncio.Event()
         self._synced.set()
+        event_log.deliver_to(self._dispatch)
         self._registry = registry
         self._hub = hub
         self._tail = tail
@@ -115,8 +116,9 @@ class Ingest:
         self._put_off: list[_Waiting] = []
         """Taken from the queues, and to be committed before anything in them."""
         self._waiting_for_log = False
-        self._timed = False
-        """True once an event with a time to live has come."""
+        self._timed = event_log.overlapping
+        """True once an event with a time to live has come, or may come from another publisher."""
+        self._overlapping: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -142,6 +144,8 @@ class Ingest:
     async def drain(self) -> None:
         """Return once everything submitted has been answered, and stop. Nothing may be submitted afterwards."""
         await self._idle.wait()
+        while self._overlapping:
+            await asyncio.gather(*self._overlapping, return_exceptions=True)
         await self._synced.wait()
         tasks, self._tasks = self._tasks, []
         for task in tasks:
@@ -227,9 +231,23 @@ class Ingest:
             self._wake.clear()
             while self._express or self._bulk or self._put_off:
                 batch, self._put_off = self._put_off or self._next_slice(), []
-                await self._commit(batch)
+                if self._log.overlapping:
+                    self._begin(batch)
+                else:
+                    await self._commit(batch)
                 await asyncio.sleep(0)  # an express event that has arrived meanwhile goes next
             self._idle.set()
+
+    def _begin(self, batch: list[_Waiting]) -> None:
+        """Commit beside what is under way. Events of different queues do not wait for one another's answer."""
+        queues: dict[int, list[_Waiting]] = {}
+        for waiting in batch:
+            queues.setdefault(self._log.queue_of(waiting.entry.key), []).append(waiting)
+        for part in queues.values():
+            task = asyncio.create_task(self._commit(part), name="overlapping-commit")
+            self._overlapping.add(task)
+            task.add_done_callback(self._overlapping.discard)
+            task.add_done_callback(self._on_task_done)
 
     def _next_slice(self) -> list[_Waiting]:
         """Take what is committed next. A commit has its price: HIGH takes a little bulk along, CRITICAL does not."""
@@ -253,7 +271,7 @@ class Ingest:
         if not stored:
             self._put_off = batch
             return
-        self._dispatch(batch)
+        self._trace(batch)
         if self._needs_sync:
             self._acknowledge_later(batch)
             return
@@ -261,15 +279,15 @@ class Ingest:
             self._settle(waiting, None)
 
     async def _commit(self, batch: list[_Waiting]) -> None:
-        self._waiting_for_log = True
+        self._waiting_for_log = not self._log.overlapping
         try:
             await self._log.append([waiting.entry for waiting in batch])
-            self._dispatch(batch)
         except LogError as error:
             self._refuse_all(batch, error)
             return
         finally:
             self._waiting_for_log = False
+        self._trace(batch)
         if self._needs_sync:
             self._acknowledge_later(batch)
         else:
@@ -299,7 +317,7 @@ class Ingest:
         """Refuse what could not be stored, and whatever waits behind it in a producer's channel and lane."""
         log.error("events were refused: %s", error)
         refusal = admission.not_stored(str(error))
-        for waiting in reversed(batch):  # the first one is to be the fence
+        for waiting in batch:
             waiting.submission.order.hold(waiting.entry.channel, waiting.entry.lane, waiting.entry.event_id)
         for waiting in batch:
             self._settle(waiting, refusal)
@@ -309,15 +327,11 @@ class Ingest:
                 queue.remove(waiting)
                 self._settle(waiting, admission.out_of_order())
 
-    def _dispatch(self, batch: list[_Waiting]) -> None:
+    def _dispatch(self, fresh: list[Entry]) -> None:
         """Keep new events in the tail and offer them to subscribers, grouped by channel and lane in log order."""
-        stored_ns = time.time_ns()
-        stored = wire.event_store_time(stored_ns)
+        stored = wire.event_store_time(time.time_ns())
         wanted: dict[ChannelLane, list[Entry]] = {}
-        for waiting in batch:
-            entry = waiting.entry
-            if entry.duplicate:
-                continue
+        for entry in fresh:
             key = entry.key
             self._tail.add(key, entry.offset, entry.prev_offset, entry.data)
             if self._hub.wants(entry.channel):
@@ -333,8 +347,11 @@ class Ingest:
             if self._timed and any(entry.ends_ns for entry in entries):
                 groups = marked(groups, [(entry.offset, entry.prev_offset, entry.ends_ns) for entry in entries])
             self._hub.dispatch(groups)
+
+    def _trace(self, batch: list[_Waiting]) -> None:
+        """Note the spans of what was committed, after everything that somebody waits for."""
         if self.tracing is not None:
-            self.tracing.committed(((each.entry, each.event) for each in batch), len(batch), stored_ns)
+            self.tracing.committed(((each.entry, each.event) for each in batch), len(batch), time.time_ns())
 
     def batch_head(self, key: ChannelLane) -> bytes:
         """Return `wire.batch_head` of a channel and lane."""

@@ -17,7 +17,7 @@ from lanecast.core.limits import (
     MAX_PAYLOAD_BYTES,
     PUBLISH_CREDIT_BYTES,
 )
-from lanecast.errors import StatusError
+from lanecast.errors import LanecastError, StatusError, UnavailableError
 from lanecast.runtime import status
 from lanecast.v1 import publisher_pb2 as pb
 from lanecast.v1.event_pb2 import PRIORITY_CRITICAL, Event, EventError
@@ -25,6 +25,7 @@ from publisher_svc.core.admission import ProducerOrder, Refusal
 from publisher_svc.identity import Doorkeeper, Visitor, token_expired
 from publisher_svc.ingest import Ingest, Submission
 from publisher_svc.log.base import Entry
+from publisher_svc.pause import PauseWatch
 
 _ACK_INTERVAL_SECONDS = 0.008
 """Least time between two messages of acknowledgements on a busy stream: each costs as much as storing five events."""
@@ -41,11 +42,23 @@ _OPENING = "the first message of the stream must be `open`: send PublishEventStr
 class PublishService:
     """The publishing half of `lanecast.v1.PublisherService`."""
 
-    def __init__(self, ingest: Ingest, epoch: str, doorkeeper: Doorkeeper) -> None:
+    def __init__(self, ingest: Ingest, epoch: str, doorkeeper: Doorkeeper, log_id: str = "") -> None:
         self._ingest = ingest
         self._epoch = epoch
+        self._log_id = log_id
         self._doorkeeper = doorkeeper
         self._sessions: set[_PublishSession] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._pause = PauseWatch(self._on_pause)
+
+    def start(self) -> None:
+        """Begin to watch for pauses of this process."""
+        self._pause.start()
+
+    def close(self) -> None:
+        """Stop watching. Idempotent."""
+        self._pause.close()
 
     async def publish_events(self, request: pb.PublishEventsRequest, context: Any) -> pb.PublishEventsResponse:
         """Answer PublishEvents."""
@@ -71,25 +84,58 @@ class PublishService:
         """Answer PublishEventStream."""
         with self._doorkeeper.admit(context.invocation_metadata()) as visitor:
             source = await _opening(requests)
-            session = _PublishSession(self._ingest, self._epoch, source, context, visitor)
+            session = _PublishSession(self._ingest, self._opened(), source, context, visitor, self._pause)
             self._sessions.add(session)
+            self._empty.clear()
             try:
                 await session.run(requests)
             finally:
                 self._sessions.discard(session)
+                if not self._sessions:
+                    self._empty.set()
+
+    def _opened(self) -> pb.PublishOpened:
+        return pb.PublishOpened(
+            epoch=self._epoch,
+            credit_bytes=PUBLISH_CREDIT_BYTES,
+            max_events=MAX_EVENTS_PER_MESSAGE,
+            max_payload_bytes=MAX_PAYLOAD_BYTES,
+            dedup_window_seconds=DEDUP_WINDOW_SECONDS,
+            log_id=self._log_id,
+        )
 
     def announce_drain(self, grace_millis: int) -> None:
         """Tell all publishing SDKs to go elsewhere."""
         for session in self._sessions:
             session.announce_drain(grace_millis)
 
+    async def wait_empty(self) -> None:
+        """Return once no publishing stream is open."""
+        await self._empty.wait()
+
+    def _on_pause(self) -> None:
+        for session in self._sessions:
+            session.is_old = True
+
 
 class _PublishSession:
     """One publishing stream: reads events, writes acknowledgements as submissions complete."""
 
-    def __init__(self, ingest: Ingest, epoch: str, source: str, context: Any, visitor: Visitor | None) -> None:
+    def __init__(
+        self,
+        ingest: Ingest,
+        opened: pb.PublishOpened,
+        source: str,
+        context: Any,
+        visitor: Visitor | None,
+        pause: PauseWatch,
+    ) -> None:
+        self.is_old = False
+        """True where this process was paused since the stream was opened."""
+        self._pause = pause
         self._ingest = ingest
-        self._epoch = epoch
+        self._opened = opened
+        self._epoch = opened.epoch
         self._source = source
         self._context = context
         self._visitor = visitor
@@ -106,22 +152,23 @@ class _PublishSession:
 
     async def run(self, requests: AsyncIterator[pb.PublishEventStreamRequest]) -> None:
         """Serve the stream until the client closes it or goes away; everything submitted is answered first."""
-        opened = pb.PublishOpened(
-            epoch=self._epoch,
-            credit_bytes=PUBLISH_CREDIT_BYTES,
-            max_events=MAX_EVENTS_PER_MESSAGE,
-            max_payload_bytes=MAX_PAYLOAD_BYTES,
-            dedup_window_seconds=DEDUP_WINDOW_SECONDS,
-        )
-        self._answer(pb.PublishEventStreamResponse(opened=opened))
+        self._answer(pb.PublishEventStreamResponse(opened=self._opened))
         writer = asyncio.create_task(self._write(), name="publish-answers")
+        failure: LanecastError | None = None
+        closing = False
         try:
-            closing = await self._read(requests)
+            try:
+                closing = await self._read(requests)
+            except LanecastError as error:
+                failure = error
+            # First what is outstanding: it is due, and a call that is ended while it writes would never end.
             self._ended = True
             self._wake.set()
             await writer
             if self._expired:
                 raise token_expired()
+            if failure is not None:
+                raise failure
             if closing:
                 await self._context.write(pb.PublishEventStreamResponse(closed=pb.PublishClosed()))
         finally:
@@ -142,6 +189,8 @@ class _PublishSession:
                 raise StatusError(
                     status.FAILED_PRECONDITION, "STREAM_ORDER", "the stream is open: send `publish` or `close`"
                 )
+            if self.is_old or self._pause.is_overdue:
+                raise UnavailableError("the publisher was paused, and what is in this stream may be old: send it again")
             _check_count(len(request.publish.events))
             if self._visitor is not None and self._visitor.has_expired:
                 self._expired = True

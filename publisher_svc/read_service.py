@@ -46,7 +46,7 @@ class ReadService:
         if request.WhichOneof("start") == "last_n":
             cursor = await self._reader.floor_of_last(key, request.last_n)
         else:
-            beginning = self._reader.resume(key, Position(request.after.epoch, request.after.offset))
+            beginning = await self._reader.resume(key, Position(request.after.epoch, request.after.offset))
             cursor = beginning.cursor
             gaps += [beginning.gap] if beginning.gap is not None else []
         reading = await self._reader.read(key, cursor, request.limit or _DEFAULT_LIMIT)

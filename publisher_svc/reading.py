@@ -47,6 +47,11 @@ class LogReader:
         return self._log.lineage.current
 
     @property
+    def log_id(self) -> str:
+        """The name of the log."""
+        return self._log.lineage.log_id
+
+    @property
     def end_offset(self) -> int:
         """The greatest offset that was ever issued."""
         return self._log.end_offset
@@ -88,8 +93,13 @@ class LogReader:
         """Return the cursor from which a reader gets the last `count` events."""
         return await self._log.floor_of_last(key, count) if self._log.head(key) else self._log.end_offset
 
-    def resume(self, key: ChannelLane, position: Position) -> Beginning:
-        """Turn a reader's position into a cursor, with the gap to announce where it cannot be honoured."""
+    async def resume(self, key: ChannelLane, position: Position) -> Beginning:
+        """Turn a reader's position into a cursor, with the gap to announce where it cannot be honoured.
+
+        A position that another publisher has reached before this one is waited for.
+        """
+        if position.epoch == self.epoch:
+            await self._log.reach(position.offset)
         found = resume(position, self._log.lineage, self._log.end_offset)
         if found.gap_reason is None:
             return Beginning(found.cursor)

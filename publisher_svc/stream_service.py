@@ -42,6 +42,8 @@ _ADVANCE_SECONDS = 30.0
 """Time between two looks for quiet lanes."""
 _ADVANCES_AT_ONCE = 32
 _ADVANCE_PAUSE_SECONDS = 0.05
+_FINISH_SECONDS = 1.0
+"""How long a subscriber that broke the protocol may take to read what was sent to it before it is told so."""
 
 
 class StreamService:
@@ -65,7 +67,9 @@ class StreamService:
         stream = _Stream(
             self._hub, self._reader, self._ingest, self._policy, self._expiry, self.batches, opening, context
         )
-        opened = pb.StreamOpened(epoch=self._reader.epoch, types_version=self._types_version)
+        opened = pb.StreamOpened(
+            epoch=self._reader.epoch, types_version=self._types_version, log_id=self._reader.log_id
+        )
         stream.announce(pb.StreamEventsResponse(opened=opened))
         self._streams.add(stream)
         try:
@@ -78,6 +82,11 @@ class StreamService:
         """Tell all subscribers to go elsewhere."""
         for stream in self._streams:
             stream.announce(pb.StreamEventsResponse(drain=pb.DrainNotice(grace_millis=grace_millis)))
+
+    def finish(self) -> None:
+        """End each stream once everything that waits for it has been sent."""
+        for stream in self._streams:
+            stream.finish()
 
     def lags(self) -> dict[str, int]:
         """Return, of each channel that a stream is behind in, the offsets from its cursor to the head: the most."""
@@ -125,6 +134,7 @@ class _Stream:
         self._context = context
         self._channels: set[str] = set()
         self._wake = asyncio.Event()
+        self._finishing = False
 
     def lags(self) -> Iterator[tuple[str, int]]:
         """Yield the channels this subscriber is behind in, with the offsets it lacks; a channel once for each lane."""
@@ -143,6 +153,9 @@ class _Stream:
         tasks = (pump, reading, advancing)
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if reading in done and pump not in done and reading.exception() is not None:
+                self.finish()  # a call that is ended while it writes would never end
+                await asyncio.wait({pump}, timeout=_FINISH_SECONDS)
             for task in done:
                 task.result()
         finally:
@@ -184,6 +197,11 @@ class _Stream:
             for _ in self.advance_quiet():
                 await asyncio.sleep(_ADVANCE_PAUSE_SECONDS)
 
+    def finish(self) -> None:
+        """End once everything that waits has been sent."""
+        self._finishing = True
+        self._wake.set()
+
     def close(self) -> None:
         """Leave all channels."""
         for channel in self._channels:
@@ -217,8 +235,14 @@ class _Stream:
             if error is not None:
                 added = pb.ChannelAdded(channel=start.channel, error=error)
                 self.announce(pb.StreamEventsResponse(added=[added]))
-            else:
+                continue
+            try:
                 await self._add_channel(start)
+            except LogError as caught:
+                message = f"the log cannot be read now: {caught}"
+                raise StatusError(
+                    status.UNAVAILABLE, "LOG_UNAVAILABLE", message, retry_delay_seconds=_READ_RETRY_SECONDS
+                ) from caught
 
     async def _add_channel(self, start: pb.ChannelStart) -> None:
         channel = start.channel
@@ -244,7 +268,7 @@ class _Stream:
             return Beginning(present)
         for position in start.positions:
             if position.lane == lane.wire_value:
-                return self._reader.resume(key, Position(position.epoch, position.offset))
+                return await self._reader.resume(key, Position(position.epoch, position.offset))
         if start.start == pb.START_EARLIEST:
             return Beginning(await self._reader.floor(key))
         if start.start == pb.START_LAST_N:
@@ -268,6 +292,8 @@ class _Stream:
                 continue
             if await self._catch_up():
                 continue
+            if self._finishing and not self._downstream.queued_events:
+                return
             self._wake.clear()
             due_ns = self._downstream.next_due_ns()
             timer = None
@@ -301,6 +327,8 @@ class _Stream:
             self._downstream.skip(channel, lane, reading.missing_through)
             cursor = reading.missing_through
         self._feed(key, reading.events, cursor)
+        if not reading.events and not reading.more:  # the head was a bound only, or all behind it has gone
+            self._downstream.skip(channel, lane, reading.covered_through)
         if joined:  # read in memory, in this very step: nothing can have been published in between
             self._downstream.go_live(channel, lane)
 

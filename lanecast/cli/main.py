@@ -19,6 +19,7 @@ from lanecast.errors import ConfigError, LanecastError, StartError, TokenError, 
 
 COMMANDS = (
     "up",
+    "restart",
     "demo",
     "publish",
     "tail",

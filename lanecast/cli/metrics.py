@@ -65,7 +65,7 @@ async def connected(target: str) -> AsyncIterator[MetricsClient]:
     from lanecast.v1.admin_pb2_grpc import AdminServiceStub
     from lanecast.v1.metrics_pb2_grpc import MetricsServiceStub
 
-    name = Targets(target).next()
+    name = Targets(target).names[0]
     async with open_channel(name) as channel:
         yield MetricsClient(name, MetricsServiceStub(channel), AdminServiceStub(channel))
 

@@ -30,6 +30,7 @@ FILE_SETTINGS: dict[str, tuple[str, ...]] = {
     "log_level": ("log_level",),
     "host": ("up", "host"),
     "gateways": ("up", "gateways"),
+    "publishers": ("up", "publishers"),
     "ready_file": ("up", "ready_file"),
     "publisher_port": ("publisher", "port"),
     "gateway_port": ("gateway", "port"),
@@ -37,6 +38,7 @@ FILE_SETTINGS: dict[str, tuple[str, ...]] = {
     "http_port": ("metrics", "http_port"),
     "allowed_origins": ("gateway", "allowed_origins"),
     "gateway_urls": ("metrics", "gateway_urls"),
+    "log": ("publisher", "log"),
 }
 """Where the value of an option stands in the file."""
 
@@ -179,8 +181,45 @@ _SYSTEM: tuple[tuple[str, Any, Any, str, str], ...] = (
     ("--metrics-port", click.IntRange(0, 65535), 7402, plan.METRICS_PORT, "Port of the metrics service (gRPC)."),
     ("--http-port", click.IntRange(0, 65535), 7480, plan.METRICS_HTTP_PORT, "Port of the dashboard (HTTP)."),
     ("--gateways", click.IntRange(1, 64), 1, "LANECAST_UP_GATEWAYS", "Number of gateway processes on the one port."),
+    (
+        "--publishers",
+        click.IntRange(1, 16),
+        1,
+        "LANECAST_UP_PUBLISHERS",
+        "Number of publishers; more than 1 need --log.",
+    ),
     ("--host", str, "127.0.0.1", "LANECAST_UP_HOST", "Address that all services listen on."),
 )
+
+
+def _log_options(function: F) -> F:
+    """Add what says where the events are kept."""
+    function = click.option(
+        "--accept-lazy-fsync",
+        is_flag=True,
+        envvar=plan.PUBLISHER_LAZY_FSYNC,
+        help="Take NATS servers that acknowledge before their disk has the event.",
+    )(function)
+    function = click.option(
+        "--log-check",
+        multiple=True,
+        metavar="URL",
+        help="Where to see that the NATS servers sync first: http://HOST:8222, or nats:// as a system account.",
+    )(function)
+    function = click.option(
+        "--log-replicas",
+        type=click.Choice(["1", "3", "5"]),
+        callback=lambda ctx, param, value: int(value or 0),  # noqa: ARG005 - click names them
+        help="Replicas of a stream that is made. [default: 1]",
+    )(function)
+    return click.option(
+        "--log",
+        metavar="sqlite|nats://HOST:PORT[,…]",
+        default="",
+        envvar=plan.PUBLISHER_LOG,
+        show_envvar=True,
+        help="Event log: in the data directory, or a JetStream stream that publishers share. [default: sqlite]",
+    )(function)
 
 
 def system_options(function: F) -> F:
@@ -199,6 +238,7 @@ def system_options(function: F) -> F:
         show_envvar=True,
         help="JSON file with the services' process ids and addresses, there while all are ready.",
     )(function)
+    function = _log_options(function)
     for name, kind, default, variable, text in reversed(_SYSTEM):
         function = click.option(
             name, type=kind, default=default, envvar=variable, show_default=True, show_envvar=True, help=text

@@ -5,7 +5,7 @@ Owns the wording of "nothing answers there". Imports grpc inside its functions: 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lanecast.errors import UnavailableError
 
@@ -30,7 +30,7 @@ async def list_event_types(target: str) -> ListEventTypesResponse:
     from lanecast.v1.publisher_pb2 import ListEventTypesRequest
     from lanecast.v1.publisher_pb2_grpc import PublisherServiceStub
 
-    async with open_channel(Targets(target).next()) as channel:
+    async with open_channel(Targets(target).names[0]) as channel:
         stub = PublisherServiceStub(channel)
         try:
             return await stub.ListEventTypes(ListEventTypesRequest(), timeout=TIMEOUT_SECONDS)
@@ -42,18 +42,10 @@ async def list_event_types(target: str) -> ListEventTypesResponse:
 
 async def is_serving(target: str) -> bool:
     """Say whether the gRPC service at `target` answers its health check with SERVING."""
-    import grpc
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
+    from lanecast.runtime import vitals
+    from lanecast.transport import Targets
 
-    from lanecast.transport import Targets, open_channel
-
-    async with open_channel(Targets(target).next()) as channel:
-        stub: Any = health_pb2_grpc.HealthStub(channel)  # its methods are made at run time
-        try:
-            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_SECONDS)
-        except grpc.aio.AioRpcError:
-            return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+    return await vitals.is_serving(Targets(target).names[0], TIMEOUT_SECONDS)
 
 
 def unreachable(target: str) -> UnavailableError:

@@ -71,6 +71,11 @@ class Lineage:
         return self._starts[-1].epoch
 
     @property
+    def log_id(self) -> str:
+        """The name of the log: its first epoch, which stays the same for as long as the log exists."""
+        return self._starts[0].epoch
+
+    @property
     def starts(self) -> tuple[EpochStart, ...]:
         """The links, oldest first."""
         return tuple(self._starts)

@@ -13,14 +13,15 @@ from collections.abc import Callable
 
 from google.protobuf.message import DecodeError
 
-from lanecast.core.backoff import Backoff
 from lanecast.core.priority import Priority
+from lanecast.core.targets import Standing, TargetRing
 from lanecast.errors import ConfigError, LanecastError, StatusError, TokenError, UnavailableError
 from lanecast.publisher.core.outbox import Outbox, ProtocolError
 from lanecast.publisher.credentials import Credentials
 from lanecast.publisher.settings import PublisherSettings
 from lanecast.publisher.stream import PublishStream
-from lanecast.transport import Targets, is_final, unreachable
+from lanecast.runtime import vitals
+from lanecast.transport import OtherLogError, Targets, is_final, unreachable
 from lanecast.v1.publisher_pb2 import PublishOpened
 
 log = logging.getLogger("lanecast.publisher")
@@ -56,6 +57,7 @@ class PublisherLink:
         self._source = source
         self._credentials = credentials
         self._settings = settings
+        self._ring = TargetRing(targets.names, any_log=settings.any_log)
         self._settle = settle
         self._task: asyncio.Task[None] | None = None
         self._first: asyncio.Future[None] | None = None
@@ -64,6 +66,8 @@ class PublisherLink:
         self._timer_at = _NEVER
         self._stopping = asyncio.Event()
         self._lost = False
+        self._foreign: set[str] = set()
+        """What was said of targets with another log."""
 
     async def connect(self) -> None:
         """Start, and return once a stream is open.
@@ -106,23 +110,27 @@ class PublisherLink:
 
     async def _run(self) -> None:
         assert self._first is not None
-        loop = asyncio.get_running_loop()
-        backoff = Backoff()
+        loop, ring = asyncio.get_running_loop(), self._ring
         give_up_at = loop.time() + self._settings.connect_timeout
         while not self._stopping.is_set():
-            acknowledged, connections, error = self._outbox.acknowledged, self.connections, None
+            target, delay = ring.next(loop.time())
+            await self._pause(delay)
+            if self._stopping.is_set():
+                return
+            connections, error, is_left = self.connections, None, False
             try:
-                await self._session(self._attempt_seconds(give_up_at - loop.time()))
+                is_left = await self._session(target, self._attempt_seconds(give_up_at - loop.time()))
             except LanecastError as reason:
                 error = reason
             in_time = loop.time() < give_up_at - _LEAST_ATTEMPT_SECONDS
             if error is not None and not self._goes_on(error, in_time, self.connections > connections):
                 return
-            if error is None or self._outbox.acknowledged != acknowledged:
-                backoff.reset()
+            if is_left:
+                ring.left(target)
+            else:
+                ring.failed(target, loop.time())
             self._outbox.expire(loop.time())
             self._settle()
-            await self._pause(backoff.next_delay())
 
     def _attempt_seconds(self, left: float) -> float:
         """Return how long an attempt may take: the first ones share `connect_timeout`."""
@@ -157,6 +165,10 @@ class PublisherLink:
 
     def _say_lost(self, error: LanecastError) -> None:
         """Log the loss of a connection once, not each attempt to replace it."""
+        if isinstance(error, OtherLogError) and str(error) not in self._foreign:
+            self._foreign.add(str(error))
+            log.error("%s", error)
+            return
         level = logging.DEBUG if self._lost else logging.WARNING
         self._lost = True
         log.log(level, "no connection to %s, trying again: %s", self.targets, error)
@@ -176,30 +188,26 @@ class PublisherLink:
         except TimeoutError:
             return
 
-    async def _session(self, timeout_seconds: float) -> None:
-        """Open one stream and serve it until it ends."""
+    async def _session(self, target: str, timeout_seconds: float) -> bool:
+        """Open one stream and serve it until it ends; return True where it was left for a target that is preferred."""
         token = await self._credentials.token(timeout_seconds)
-        async with PublishStream(self.targets.next()) as stream:
+        async with PublishStream(target) as stream:
             opened = await stream.open(self._source, timeout_seconds, token)
             self._begin(stream, opened)
-            reader = asyncio.create_task(self._read(stream), name="lanecast-publisher-read")
-            writer = asyncio.create_task(self._write(stream), name="lanecast-publisher-write")
             try:
-                await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
-                if writer.done() and writer.exception() is None and self._stopping.is_set():
-                    await asyncio.wait((reader,))
-                for task in (reader, writer):
-                    if task.done():
-                        task.result()
+                return await self._serve(stream)
             finally:
-                reader.cancel()
-                writer.cancel()
-                await asyncio.gather(reader, writer, return_exceptions=True)
                 self.target = ""
                 self._outbox.disconnected()
                 self._settle()
 
     def _begin(self, stream: PublishStream, opened: PublishOpened) -> None:
+        standing = self._ring.opened(stream.target, opened.log_id, asyncio.get_running_loop().time())
+        if standing is Standing.FOREIGN:
+            raise OtherLogError(stream.target)
+        if standing is Standing.REPLACED and not self._settings.any_log:
+            log.error("the event log behind %s was replaced by another: what is unacknowledged fails", self.targets)
+            self._outbox.log_changed()
         self.connections += 1
         self.target = stream.target
         if self._lost:
@@ -212,14 +220,45 @@ class PublisherLink:
         if not self._first.done():
             self._first.set_result(None)
 
+    async def _serve(self, stream: PublishStream) -> bool:
+        """Serve an open stream until it ends; see `_session`."""
+        settings, ring, pulse = self._settings, self._ring, vitals.Pulse()
+        health = vitals.watch(stream.channel, stream.target, pulse, settings.health_seconds, has_choice=ring.has_choice)
+        reader = asyncio.create_task(self._read(stream, pulse), name="lanecast-publisher-read")
+        writer = asyncio.create_task(self._write(stream), name="lanecast-publisher-write")
+        watcher = asyncio.create_task(health, name="lanecast-publisher-health")
+        homing = asyncio.create_task(self._go_home(ring.preferred(stream.target)), name="lanecast-publisher-return")
+        tasks = (reader, writer, watcher, homing)
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if (writer.done() and writer.exception() is None and self._stopping.is_set()) or (
+                homing.done() and not self._outbox.drained
+            ):
+                await asyncio.wait((reader, watcher), return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    task.result()
+            return homing.done()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _go_home(self, targets: list[str]) -> None:
+        """Send nothing more once one of `targets` serves."""
+        name = await vitals.preferred_is_back(targets, self._settings.return_seconds)
+        log.info("%s serves again: returning to it", name)
+        self._outbox.drain()
+
     # Serving a stream
 
-    async def _read(self, stream: PublishStream) -> None:
+    async def _read(self, stream: PublishStream, pulse: vitals.Pulse) -> None:
         """Take the service's messages until the stream ends or has nothing more to say."""
         outbox, loop = self._outbox, asyncio.get_running_loop()
         while True:
             try:
                 response = await stream.read()
+                pulse.beats += 1
                 if response is None:
                     if not self._stopping.is_set():
                         raise UnavailableError(f"{stream.target} ended the stream")

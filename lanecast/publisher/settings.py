@@ -18,3 +18,12 @@ class PublisherSettings(OutboxSettings):
     """Seconds until entering the `with` block fails where no target answers; also the limit of each later attempt."""
     close_timeout: float = 10.0
     """Seconds that leaving the `with` block waits for outstanding acknowledgements."""
+    health_seconds: float = 5.0
+    """Seconds between two questions to the publisher whether it is alive. One that says nothing for twice as long is
+    left."""
+    return_seconds: float = 30.0
+    """Seconds, on average, between two looks whether a target that comes before the present one in the list serves
+    again, which is then returned to."""
+    any_log: bool = False
+    """True: the targets may have logs of their own. An event without an acknowledgement then goes to whichever answers,
+    and may be stored once in each log. False: a target with another log is not used."""

@@ -32,7 +32,7 @@ class PublishStream:
 
     def __init__(self, target: str) -> None:
         self.target = target
-        self._channel = open_channel(target)
+        self.channel = open_channel(target)
         self._call: Any = None
 
     async def __aenter__(self) -> Self:
@@ -43,7 +43,7 @@ class PublishStream:
     ) -> None:
         if self._call is not None:
             self._call.cancel()
-        await self._channel.close()
+        await self.channel.close()
 
     async def open(self, source: str, timeout_seconds: float, token: str = "") -> PublishOpened:
         """Open the stream, with a bearer token where there is one.
@@ -53,7 +53,7 @@ class PublishStream:
             StatusError: the service refuses.
         """
         metadata = (("authorization", f"Bearer {token}"),) if token else None
-        self._call = self._channel.stream_stream(_METHOD)(metadata=metadata)
+        self._call = self.channel.stream_stream(_METHOD)(metadata=metadata)
         request = PublishEventStreamRequest(open=PublishOpen(source=source))
         try:
             async with asyncio.timeout(timeout_seconds):

@@ -100,13 +100,9 @@ class Subscriber:
         try:
             async with asyncio.timeout(seconds):
                 while True:
-                    try:
-                        await self._load_types(self._targets.next())
+                    last = await self._try_types(seconds / min(2, len(self._targets.names)))
+                    if last is None:
                         return
-                    except LanecastError as error:
-                        if is_final(error):
-                            raise
-                        last = error
                     await asyncio.sleep(_ATTEMPT_PAUSE_SECONDS)
         except TimeoutError:
             raise unreachable(self._targets, seconds, last) from None
@@ -166,8 +162,10 @@ class Subscriber:
         if found is not None or type_url in self._unknown:
             return found
         try:
-            await self._load_types(self._targets.next())
-        except LanecastError as error:
+            error = await self._try_types(self._settings.connect_timeout)
+        except LanecastError as refusal:
+            error = refusal
+        if error is not None:
             log.warning("the types of %s cannot be listed: %s", self._targets, error)
             return None
         found = self._types.find(type_url)
@@ -175,15 +173,31 @@ class Subscriber:
             self._unknown.add(type_url)
         return found
 
-    async def _load_types(self, target: str) -> None:
+    async def _try_types(self, seconds: float) -> LanecastError | None:
+        """Load the types from the first target that answers; return what is wrong with the last where none does.
+
+        Raises:
+            StatusError: a target refuses for good.
+        """
+        last: LanecastError | None = None
+        for target in self._targets.names:
+            try:
+                await self._load_types(target, seconds)
+            except LanecastError as error:
+                if is_final(error):
+                    raise
+                last = error
+            else:
+                return None
+        return last
+
+    async def _load_types(self, target: str, seconds: float) -> None:
         channel = open_channel(target)
         try:
             call = channel.unary_unary(
                 _LIST_EVENT_TYPES, ListEventTypesRequest.SerializeToString, ListEventTypesResponse.FromString
             )
-            response = await call(
-                ListEventTypesRequest(known_version=self._types.version), timeout=self._settings.connect_timeout
-            )
+            response = await call(ListEventTypesRequest(known_version=self._types.version), timeout=seconds)
         except grpc.RpcError as error:
             raise status.from_rpc_error(error) from error
         finally:

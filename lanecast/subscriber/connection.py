@@ -14,14 +14,14 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from lanecast.core.backoff import Backoff
+from lanecast.core.targets import Standing, TargetRing
 from lanecast.errors import LanecastError, StatusError, UnavailableError
 from lanecast.internal.v1.stream_pb2 import StreamEventsResponseView
-from lanecast.runtime import status
+from lanecast.runtime import status, vitals
 from lanecast.subscriber.core.inbox import Inbox
 from lanecast.subscriber.core.ledger import Ledger
 from lanecast.subscriber.settings import SubscriberSettings
-from lanecast.transport import Targets, is_final, open_channel, unreachable
+from lanecast.transport import OtherLogError, Targets, is_final, open_channel, unreachable
 from lanecast.v1.publisher_pb2 import StreamEventsRequest
 
 log = logging.getLogger("lanecast.subscriber")
@@ -40,6 +40,7 @@ class SubscriberConnection:
         """Streams opened so far."""
         self._name = name
         self._targets = targets
+        self._ring = TargetRing(targets.names)
         self._settings = settings
         self._ledger = ledger
         self._task: asyncio.Task[None] | None = None
@@ -49,6 +50,8 @@ class SubscriberConnection:
         self._to_write = asyncio.Event()
         self._closed = False
         self._lost = False
+        self._foreign: set[str] = set()
+        """What was said of targets with another log."""
 
     def start(self) -> None:
         """Begin to connect in the background."""
@@ -86,14 +89,15 @@ class SubscriberConnection:
             self._to_write.set()
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        backoff = Backoff()
+        loop, ring = asyncio.get_running_loop(), self._ring
         give_up_at = loop.time() + self._settings.connect_timeout
         while True:
+            target, delay = ring.next(loop.time())
+            await asyncio.sleep(delay)
             error: LanecastError | None = None
-            connections = self.connections
+            is_left = False
             try:
-                await self._session()
+                is_left = await self._session(target, self._attempt_seconds())
             except LanecastError as reason:
                 error = reason
             if error is not None and is_final(error):
@@ -102,14 +106,23 @@ class SubscriberConnection:
             if not self.connections and loop.time() >= give_up_at:
                 self._fail(unreachable(self._targets, self._settings.connect_timeout, error))
                 return
-            if self.connections != connections:
-                backoff.reset()
+            if is_left:
+                ring.left(target)
+            else:
+                ring.failed(target, loop.time())
             if self.connections and error is not None:
                 self._say_lost(error)
-            await asyncio.sleep(backoff.next_delay())
+
+    def _attempt_seconds(self) -> float:
+        """Return how long an attempt may take: the first ones share `connect_timeout`."""
+        return self._settings.connect_timeout / (1 if self.connections else min(2, len(self._targets.names)))
 
     def _say_lost(self, error: LanecastError) -> None:
         """Log the loss of a connection once, not each attempt to replace it."""
+        if isinstance(error, OtherLogError) and str(error) not in self._foreign:
+            self._foreign.add(str(error))
+            log.error("%s", error)
+            return
         level = logging.DEBUG if self._lost else logging.WARNING
         self._lost = True
         log.log(level, "no connection to %s, trying again: %s", self._targets, error)
@@ -119,23 +132,13 @@ class SubscriberConnection:
         self._arrived.set()
         self._subscribed.set()
 
-    async def _session(self) -> None:
-        """Serve one stream until it ends."""
-        target = self._targets.next()
+    async def _session(self, target: str, seconds: float) -> bool:
+        """Serve one stream until it ends; return True where it was left for a target that is preferred."""
         channel = open_channel(target)
         call: Any = channel.stream_stream(_METHOD)()
         try:
-            await self._open(call, target)
-            writer = asyncio.create_task(self._write(call), name="lanecast-subscriber-write")
-            reader = asyncio.create_task(self._read(call, target), name="lanecast-subscriber-read")
-            try:
-                done, _ = await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
-            finally:
-                reader.cancel()
-                writer.cancel()
-                await asyncio.gather(reader, writer, return_exceptions=True)
+            await self._open(call, target, seconds)
+            return await self._serve(channel, call, target)
         except grpc.RpcError as error:
             raise status.from_rpc_error(error) from error
         except asyncio.InvalidStateError:
@@ -145,8 +148,28 @@ class SubscriberConnection:
             call.cancel()
             await channel.close()
 
-    async def _open(self, call: Any, target: str) -> None:
-        seconds = self._settings.connect_timeout
+    async def _serve(self, channel: grpc.aio.Channel, call: Any, target: str) -> bool:
+        settings, ring, pulse = self._settings, self._ring, vitals.Pulse()
+        health = vitals.watch(channel, target, pulse, settings.health_seconds, has_choice=ring.has_choice)
+        home = vitals.preferred_is_back(ring.preferred(target), settings.return_seconds)
+        homing = asyncio.create_task(home, name="lanecast-subscriber-return")
+        tasks = (
+            homing,
+            asyncio.create_task(health, name="lanecast-subscriber-health"),
+            asyncio.create_task(self._write(call), name="lanecast-subscriber-write"),
+            asyncio.create_task(self._read(call, target, pulse), name="lanecast-subscriber-read"),
+        )
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            return homing in done
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _open(self, call: Any, target: str, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
                 await _write_all(call, self.inbox.opening(self._name))
@@ -155,6 +178,8 @@ class SubscriberConnection:
             raise UnavailableError(f"{target} did not answer within {seconds:g} s") from None
         if first is None or not first.HasField("opened"):
             raise StatusError(status.INTERNAL, "PROTOCOL", f"{target} did not answer `open`")
+        if self._ring.opened(target, first.opened.log_id, asyncio.get_running_loop().time()) is Standing.FOREIGN:
+            raise OtherLogError(target)
         self.connections += 1
         self.target = target
         if self._lost:
@@ -162,14 +187,15 @@ class SubscriberConnection:
             log.warning("connected again, to %s", target)
         self._take(first)
 
-    async def _read(self, call: Any, target: str) -> None:
-        """Fill the inbox until the service drains or ends the stream."""
+    async def _read(self, call: Any, target: str, pulse: vitals.Pulse) -> None:
+        """Fill the inbox until the service ends the stream, or drains and there is another."""
         while True:
             response = await _read_one(call, target)
+            pulse.beats += 1
             if response is None:
                 raise UnavailableError(f"{target} ended the stream")
             self._take(response)
-            if response.HasField("drain"):
+            if response.HasField("drain") and self._ring.has_choice:
                 return
 
     def _take(self, response: StreamEventsResponseView) -> None:

@@ -28,6 +28,12 @@ class SubscriberSettings:
 
     connect_timeout: float = 5.0
     """Seconds until the first connection counts as failed; also the limit of each later attempt."""
+    health_seconds: float = 5.0
+    """Seconds between two questions to the publisher whether it is alive. One that says nothing for twice as long is
+    left."""
+    return_seconds: float = 30.0
+    """Seconds, on average, between two looks whether a target that comes before the present one in the list serves
+    again, which is then returned to."""
     window_bytes: int = 256 * 1024
     """Bytes per lane that may be on their way or wait here for the loop to take them: what bounds the memory."""
     commit_every: int = 64

@@ -153,6 +153,8 @@ class ProducerOrder:
 
     def __init__(self) -> None:
         self._fences: dict[tuple[str, int], str] = {}
+        self._held: set[tuple[str, int]] = set()
+        """Fences that `hold` has set."""
 
     @property
     def fenced(self) -> bool:
@@ -167,20 +169,28 @@ class ProducerOrder:
         fence = self._fences.get(key)
         if fence == event.id:
             # It is tried now, and those behind it with it; should it be refused again, `settle` puts the fence back.
-            del self._fences[key]
+            self._lift(key)
             return True
         return fence is None
 
     def hold(self, channel: str, lane: int, event_id: str) -> None:
         """Fence off a channel and lane at an event that had been let in and could not be stored.
 
-        It came before whatever else may be the fence: that was refused at the door, behind it.
+        It came before a fence that was refused at the door. What could not be stored is told in order: the first such
+        event stays the fence.
         """
-        self._fences[channel, lane] = event_id
+        key = (channel, lane)
+        if key not in self._held:
+            self._held.add(key)
+            self._fences[key] = event_id
 
     def settle(self, channel: str, lane: int, event_id: str, refusal: Refusal | None) -> None:
         """Take note of the outcome of an event that was tried."""
         if refusal is not None and refusal.retry_delay_millis:
             self._fences.setdefault((channel, lane), event_id)
         elif self._fences and self._fences.get((channel, lane)) == event_id:
-            del self._fences[channel, lane]
+            self._lift((channel, lane))
+
+    def _lift(self, key: tuple[str, int]) -> None:
+        del self._fences[key]
+        self._held.discard(key)

@@ -375,7 +375,8 @@ def _due(state: _Lane, now_ns: int) -> str:
     if state.events >= policy.max_batch_events or state.bytes >= policy.max_batch_bytes:
         return FULL
     if policy.fixed_window:
-        return WINDOW if now_ns - next(iter(state.ready.values())).since_ns >= state.linger_ns else ""
+        waited_ns = now_ns - next(iter(state.ready.values())).since_ns
+        return "" if 0 <= waited_ns < state.linger_ns else WINDOW  # negative where the clock was set back
     return IDLE if state.allowance >= 1 or not state.linger_ns else ""
 
 

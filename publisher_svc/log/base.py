@@ -6,6 +6,7 @@ and pass one conformance suite; callers never import them, except `app`, which c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,7 +20,7 @@ ChannelLane = tuple[str, Priority]
 
 
 class LogError(LanecastError):
-    """The log could not store or read; nothing of the failed batch is in it."""
+    """The log could not store or read. A batch that failed may be sent again: what was stored of it is a duplicate."""
 
 
 class LogFullError(LogError):
@@ -79,11 +80,29 @@ class Page:
     """True where the limit cut the page short."""
 
 
+Sink = Callable[[list[Entry]], None]
+"""Takes new events in log order. Must neither wait nor fail."""
+
+
 class EventLog(Protocol):
     """Stores events and gives them positions.
 
-    Offsets grow through the whole log, from 1. All methods are called from one event loop.
+    Offsets grow through the whole log, from 1. All methods are called from one event loop. Several publishers may share
+    a log: what any of them appends is handed over by each, in the same order and with the same positions.
     """
+
+    @property
+    def overlapping(self) -> bool:
+        """True where an `append` may be called while others are under way, as long as order does not suffer."""
+
+    def queue_of(self, key: ChannelLane) -> int:
+        """Return the number of the queue in which events of a channel and lane wait for one another."""
+
+    def deliver_to(self, sink: Sink) -> None:
+        """Hand every new event over from now on, whoever appended it, once it would survive SIGKILL.
+
+        `head` and `end_offset` move with what is handed over, in the same synchronous step.
+        """
 
     @property
     def lineage(self) -> Lineage:
@@ -98,7 +117,10 @@ class EventLog(Protocol):
         """The smallest offset that retention may have left."""
 
     def head(self, key: ChannelLane) -> int:
-        """Return the offset of the newest event of a channel and lane, gone or not; 0 where there was none."""
+        """Return the offset of the newest event of a channel and lane, gone or not; 0 where there was none.
+
+        A log that began to read in the middle returns its floor for a channel and lane without events since.
+        """
 
     def heads(self) -> dict[ChannelLane, int]:
         """Return all heads, for operators."""
@@ -106,12 +128,12 @@ class EventLog(Protocol):
     async def append(self, entries: list[Entry]) -> None:
         """Store entries in order, and set their positions. Afterwards they survive SIGKILL of this process.
 
-        An entry whose id is known in its channel is marked as a duplicate, with the first copy's position. Calls must
-        not overlap.
+        An entry whose id is known in its channel is marked as a duplicate, with the first copy's position. The others
+        have been handed over. Calls must not overlap, unless `overlapping`; those that do keep their order.
 
         Raises:
             LogFullError: no room.
-            LogError: nothing of the batch was stored.
+            LogError: not all of the batch is known to be stored. Where the log does not overlap, nothing of it is.
         """
 
     @property
@@ -138,6 +160,13 @@ class EventLog(Protocol):
 
         Raises:
             LogError: the storage failed; the process must end rather than acknowledge.
+        """
+
+    async def reach(self, offset: int) -> None:
+        """Return once everything up to `offset` was handed over, or at once where no such offset was ever issued.
+
+        Raises:
+            LogError: not in time.
         """
 
     async def read(self, key: ChannelLane, after: int, limit: int) -> Page:

@@ -29,7 +29,7 @@ from lanecast.errors import StartError
 from lanecast.v1.event_pb2 import Event
 from publisher_svc.core.dedup import DedupWindow
 from publisher_svc.log import segment
-from publisher_svc.log.base import ChannelLane, Entry, LogError, Page, StoredEvent
+from publisher_svc.log.base import ChannelLane, Entry, LogError, Page, Sink, StoredEvent
 from publisher_svc.log.checkpoint import Checkpointer, checkpoint
 from publisher_svc.log.manifest import Manifest
 from publisher_svc.log.recovery import Recovered, recover
@@ -67,6 +67,8 @@ class SqliteLogSettings:
 class SqliteEventLog:
     """An event log in a folder; see `base.EventLog`."""
 
+    overlapping = False
+
     def __init__(self, folder: Path, settings: SqliteLogSettings, lineage: Lineage, manifest: Manifest) -> None:
         self._folder = folder
         self._settings = settings
@@ -76,6 +78,7 @@ class SqliteEventLog:
         self._heads: dict[ChannelLane, int] = {}
         self._dedup = DedupWindow()
         self._end = 0
+        self._sink: Sink = _nowhere
         self._writer: segment.SegmentWriter | None = None
         self._spare: segment.SegmentWriter | None = None
         """The next segment, made ahead of its time: making one takes longer than a CRITICAL event may."""
@@ -155,6 +158,13 @@ class SqliteEventLog:
     def heads(self) -> dict[ChannelLane, int]:
         return dict(self._heads)
 
+    def queue_of(self, key: ChannelLane) -> int:
+        del key
+        return 0
+
+    def deliver_to(self, sink: Sink) -> None:
+        self._sink = sink
+
     def append_nowait(self, entries: list[Entry]) -> bool:
         marks = {entry.mark for entry in entries}
         if len(marks) < len(entries) or self._dedup.knows_any(marks):
@@ -182,6 +192,7 @@ class SqliteEventLog:
             raise
         self._end = fresh[-1].offset
         self._look_after_segments(writer)
+        self._sink(fresh)
 
     async def sync(self) -> None:
         if not self.needs_sync:
@@ -209,6 +220,9 @@ class SqliteEventLog:
             await self._in(self._keeping, self._manifest.disk_failed)
         except LogError as error:
             log.error("cannot note that the disk has failed: %s", error)  # noqa: TRY400 - the cause is in it
+
+    async def reach(self, offset: int) -> None:
+        """Do nothing: what was issued was handed over."""
 
     async def read(self, key: ChannelLane, after: int, limit: int) -> Page:
         end, head = self._end, self._heads.get(key, 0)
@@ -423,6 +437,10 @@ def _repeats(entry: Entry, fresh: list[Entry], index: int) -> bool:
     if not 0 <= index < len(fresh):
         return False
     return fresh[index].event_id == entry.event_id and fresh[index].channel == entry.channel
+
+
+def _nowhere(entries: list[Entry]) -> None:
+    """Take new events while nobody wants them handed over."""
 
 
 def _boot_id() -> str:

@@ -125,7 +125,7 @@ async def _metrics(target: str) -> AsyncIterator[Any]:
     from lanecast.transport import Targets, open_channel
     from lanecast.v1.metrics_pb2_grpc import MetricsServiceStub
 
-    async with open_channel(Targets(target).next()) as channel:
+    async with open_channel(Targets(target).names[0]) as channel:
         try:
             yield MetricsServiceStub(channel)
         except grpc.aio.AioRpcError as error:

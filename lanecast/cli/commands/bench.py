@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -31,7 +32,8 @@ Examples:
   lanecast bench run headline --peers nats,nchan --repeat 3
   lanecast bench run first --peers none --seconds 5
   lanecast bench sweep fanout-100k --p99 10ms
-  lanecast bench soak --seconds 900"""
+  lanecast bench soak --seconds 900
+  lanecast bench faults --only publisher-killed --kills 20"""
 
 
 @click.group("bench", epilog=EPILOG)
@@ -137,6 +139,28 @@ def _show(shown: Sequence[Table], written: Written, *, as_json: bool) -> None:
         return
     render.to_console(shown)
     write_line(f"written: {written.data}, {written.page.name}, {written.picture.name}")
+
+
+@command.command("faults", context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def faults_command(arguments: tuple[str, ...]) -> int:
+    """Break real services by a seed, and judge what came through; `--help` shows its options.
+
+    Writes a page and JSON to bench/results/. Ends with 1 if anything acknowledged was lost, doubled or out of order.
+    """
+    import os
+    import subprocess
+    import sys
+
+    import bench
+
+    root = Path(next(iter(bench.__path__))).parent
+    if not (root / "tests" / "faults").is_dir():
+        raise ConfigError(f"{root} has no tests/faults: call it from a checkout")
+    paths = os.pathsep.join(filter(None, (str(root / "tests"), os.environ.get("PYTHONPATH"))))
+    environ = {**os.environ, "PYTHONPATH": paths}
+    done = subprocess.run([sys.executable, "-m", "faults", *arguments], env=environ, check=False)  # noqa: S603 - ours
+    return done.returncode
 
 
 @command.command("list")

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lanecast.cli.core.nats import HOST, NatsServer
 from lanecast.cli.core.supervisor import ChildSpec
 
 DATA_DIR = "LANECAST_DATA_DIR"
@@ -19,6 +20,10 @@ CONFIG_FILE = "LANECAST_CONFIG"
 SUPERVISED = "LANECAST_SUPERVISED"
 PUBLISHER_HOST = "LANECAST_PUBLISHER_HOST"
 PUBLISHER_PORT = "LANECAST_PUBLISHER_PORT"
+PUBLISHER_LOG = "LANECAST_PUBLISHER_LOG"
+PUBLISHER_LOG_CHECK = "LANECAST_PUBLISHER_LOG_CHECK"
+PUBLISHER_LOG_REPLICAS = "LANECAST_PUBLISHER_LOG_REPLICAS"
+PUBLISHER_LAZY_FSYNC = "LANECAST_PUBLISHER_ACCEPT_LAZY_FSYNC"
 PUBLISHER_INSTANCE = "LANECAST_PUBLISHER_INSTANCE"
 GATEWAY_HOST = "LANECAST_GATEWAY_HOST"
 GATEWAY_PORT = "LANECAST_GATEWAY_PORT"
@@ -51,10 +56,20 @@ class SystemSettings:
     metrics_port: int = 7402
     http_port: int = 7480
     gateways: int = 1
+    log: str = ""
+    """The event log, `sqlite` or `nats://…`; empty: as the publisher is configured."""
+    log_check: tuple[str, ...] = ()
+    log_replicas: int = 0
+    """Replicas of a stream that is made; 0: as the publisher is configured."""
+    accept_lazy_fsync: bool = False
     log_level: str = ""
     config: Path | None = None
     allowed_origins: tuple[str, ...] = ()
     """Origins of web pages that may connect besides the dashboard's."""
+    more_publisher_ports: tuple[int, ...] = ()
+    """Ports of the publishers after the first. All use one log, which `log` names."""
+    nats: tuple[NatsServer, ...] = ()
+    """NATS servers to run."""
     gateway_urls: tuple[str, ...] = ()
     """Where browsers reach the gateways; empty: at this host and port."""
 
@@ -67,13 +82,18 @@ class SystemSettings:
             "--http-port": self.http_port,
         }
 
+    def publishers(self) -> list[str]:
+        """Return the addresses of all publishers."""
+        host = _ANY_HOST.get(self.host, self.host)
+        return [address(host, port) for port in (self.publisher_port, *self.more_publisher_ports)]
+
     def urls(self) -> dict[str, str]:
         """Return where programs and browsers reach the system."""
         host = _ANY_HOST.get(self.host, self.host)
         return {
             "dashboard": f"http://{address(host, self.http_port)}/",
             "websocket": f"ws://{address(host, self.gateway_port)}{WEBSOCKET_PATH}",
-            "publisher": address(host, self.publisher_port),
+            "publisher": ",".join(self.publishers()),
             "metrics": address(host, self.metrics_port),
         }
 
@@ -97,13 +117,15 @@ def address(host: str, port: int) -> str:
 
 
 def plan_system(settings: SystemSettings) -> list[Launch]:
-    """Return publisher, gateways and metrics.
+    """Return publishers, gateways and metrics, before them the NATS servers where there are any.
 
     Gateways are started last, when there is a publisher to connect to, and stopped first, then the publisher, and
     metrics when nobody is left to report to it.
     """
     gateways = [_gateway(settings, number) for number in range(1, settings.gateways + 1)]
-    return [_publisher(settings), *gateways, _metrics(settings)]
+    ports = (settings.publisher_port, *settings.more_publisher_ports)
+    publishers = [_publisher(settings, number, port) for number, port in enumerate(ports, 1)]
+    return [*map(_nats_server, settings.nats), *publishers, *gateways, _metrics(settings)]
 
 
 def plan_examples(scripts: Mapping[str, Path], target: str, supervisor_pid: int) -> list[Launch]:
@@ -111,7 +133,7 @@ def plan_examples(scripts: Mapping[str, Path], target: str, supervisor_pid: int)
     leash = ("-m", "lanecast.cli.supervise.leash", str(supervisor_pid))
     return [
         Launch(
-            ChildSpec(name, start_stage=2, settle_seconds=2.0, ends_by_itself=True),
+            ChildSpec(name, start_stage=2, settle_seconds=2.0, is_service=False, ends_by_itself=True),
             EXAMPLE,
             (*leash, str(script), "--target", target),
         )
@@ -132,14 +154,34 @@ def _common(settings: SystemSettings) -> dict[str, str]:
     return environ
 
 
-def _publisher(settings: SystemSettings) -> Launch:
+def _nats_server(server: NatsServer) -> Launch:
+    where = address(HOST, server.port)
+    arguments = ("-P", "-m", "lanecast.cli.supervise.nats_server", str(server.config_file), server.monitor_url, where)
+    return Launch(ChildSpec(server.name, start_stage=-1, stop_stage=3), "nats", arguments)
+
+
+def _publisher(settings: SystemSettings, number: int, port: int) -> Launch:
+    instance = f"publisher-{number}"
     environ = {
         **_common(settings),
         PUBLISHER_HOST: settings.host,
-        PUBLISHER_PORT: str(settings.publisher_port),
-        PUBLISHER_INSTANCE: "publisher-1",
+        PUBLISHER_PORT: str(port),
+        PUBLISHER_INSTANCE: instance,
+        **_log(settings),
     }
-    return Launch(ChildSpec("publisher", stop_stage=2), "publisher", ("-P", "-m", "publisher_svc"), environ)
+    name = instance if settings.more_publisher_ports else "publisher"
+    return Launch(ChildSpec(name, stop_stage=2), "publisher", ("-P", "-m", "publisher_svc"), environ)
+
+
+def _log(settings: SystemSettings) -> dict[str, str]:
+    """Return what was said of the event log: the rest stays as the environment and the file have it."""
+    environ = {
+        PUBLISHER_LOG: settings.log,
+        PUBLISHER_LOG_CHECK: ",".join(settings.log_check),
+        PUBLISHER_LOG_REPLICAS: str(settings.log_replicas or ""),
+        PUBLISHER_LAZY_FSYNC: "true" if settings.accept_lazy_fsync else "",
+    }
+    return {name: value for name, value in environ.items() if value}
 
 
 def _gateway(settings: SystemSettings, number: int) -> Launch:
@@ -150,7 +192,7 @@ def _gateway(settings: SystemSettings, number: int) -> Launch:
         GATEWAY_PORT: str(settings.gateway_port),
         GATEWAY_INSTANCE: name,
         GATEWAY_REUSE_PORT: "true" if settings.gateways > 1 else "false",
-        GATEWAY_PUBLISHER_TARGETS: settings.urls()["publisher"],
+        GATEWAY_PUBLISHER_TARGETS: ",".join(_turned(settings.publishers(), number - 1)),
         GATEWAY_ALLOWED_ORIGINS: ",".join(_origins(settings)),
     }
     return Launch(ChildSpec(name, start_stage=1, stop_stage=1), "gateway", ("-P", "-m", "gateway_svc"), environ)
@@ -168,6 +210,12 @@ def _metrics(settings: SystemSettings) -> Launch:
         METRICS_PUBLISHER_TARGETS: settings.urls()["publisher"],
     }
     return Launch(ChildSpec("metrics", stop_stage=3), "metrics", ("-P", "-m", "metrics_svc"), environ)
+
+
+def _turned(targets: Sequence[str], by: int) -> list[str]:
+    """Return the targets with another one first for each gateway, so that publishers share the gateways."""
+    first = by % len(targets)
+    return [*targets[first:], *targets[:first]]
 
 
 def _origins(settings: SystemSettings) -> Sequence[str]:

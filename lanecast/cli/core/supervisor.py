@@ -26,6 +26,8 @@ class ChildSpec:
     """A stage is stopped once all children of the stages before it have ended."""
     settle_seconds: float | None = None
     """None: the child says itself when it is ready. Else it counts as ready once it has lived this long."""
+    is_service: bool = True
+    """True: a rolling restart restarts it."""
     ends_by_itself: bool = False
     """True: exit code 0 means that its work is done, and it is not started again."""
 
@@ -84,6 +86,13 @@ class GaveUp:
 
 
 @dataclass(frozen=True, slots=True)
+class Rolled:
+    """Report that a rolling restart has ended: all were restarted, or `failed` could not be and the rest was spared."""
+
+    failed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class AllReady:
     """Report that the children of all stages are ready, for the first time or again after a restart."""
 
@@ -95,7 +104,7 @@ class Finish:
     code: int
 
 
-Action = Spawn | Terminate | Kill | Died | GaveUp | AllReady | Finish
+Action = Spawn | Terminate | Kill | Died | GaveUp | Rolled | AllReady | Finish
 
 
 class ChildState(Enum):
@@ -107,11 +116,13 @@ class ChildState(Enum):
     READY = "ready"
     WAITING = "waiting"
     """It died; its restart is due later."""
+    ROLLING = "rolling"
+    """It was told to end, and is started again when it has."""
     STOPPING = "stopping"
     ENDED = "ended"
 
 
-_ALIVE = {ChildState.STARTING, ChildState.READY, ChildState.STOPPING}
+_ALIVE = {ChildState.STARTING, ChildState.READY, ChildState.ROLLING, ChildState.STOPPING}
 
 
 @dataclass(slots=True)
@@ -146,11 +157,20 @@ class Supervisor:
         self._stop_stage = -1
         self._exit_code = exit_codes.OK
         self._finished = False
+        self._rolling = ""
+        """What a rolling restart restarts just now."""
+        self._to_roll: list[str] = []
+        """What it has still to restart after that."""
 
     @property
     def stopping(self) -> bool:
         """True once a stop was asked for or a child was given up."""
         return self._stopping
+
+    @property
+    def rolling(self) -> str:
+        """The child that a rolling restart is at; empty where there is none."""
+        return self._rolling
 
     def state(self, name: str) -> ChildState:
         """Return where a child stands."""
@@ -173,9 +193,13 @@ class Supervisor:
         child.was_ready = child.is_settled = True
         child.ready_at = now
         child.deadline = None
-        if self._all_ready():
-            return [AllReady()]
-        return list(self._start_next_stage(now))
+        rolled: list[Action] = []
+        if name == self._rolling:
+            self._rolling = ""
+            rolled = [] if self._to_roll else [Rolled()]
+        if not self._all_ready():
+            return [*rolled, *self._start_next_stage(now)]
+        return [AllReady(), *rolled, *self._roll_on(now)]
 
     def on_exit(self, name: str, code: int, now: float) -> list[Action]:
         """Take note that the process of a child has ended; `code` is negative for a signal, as in `subprocess`."""
@@ -185,12 +209,26 @@ class Supervisor:
             if code != 0 and before is ChildState.STOPPING and child.is_settled:  # else it had no work to lose
                 self._fail(exit_codes.FAILED)
             return list(self._continue_stop(now))
+        if before is ChildState.ROLLING:
+            return [self._spawn(child, now)]
         if code == 0 and child.spec.ends_by_itself:
             return list(self._continue_after_end(now))
         if not child.was_ready:
             self._fail(code if code in {exit_codes.USAGE, exit_codes.CANNOT_START} else exit_codes.CANNOT_START)
             return [GaveUp(name, code), *self._begin_stop(now)]
-        return list(self._restart(child, before, code, now))
+        spared = [self._stop_rolling(name)] if name == self._rolling else []
+        return [*spared, *self._restart(child, before, code, now)]
+
+    def roll(self, now: float) -> list[Action]:
+        """Restart the services one at a time, each when all are ready; nothing where that is under way already.
+
+        One that dies instead of becoming ready ends it: it is tried again as any other, the rest keeps running.
+        """
+        if self._stopping or self._rolling or self._to_roll:
+            return []
+        services = [child.spec for child in self._children.values() if child.spec.is_service]
+        self._to_roll = [spec.name for spec in sorted(services, key=lambda spec: spec.start_stage)]
+        return list(self._roll_on(now)) if self._all_ready() else []
 
     def on_timer(self, now: float) -> list[Action]:
         """Do what is due at `now`; call it at `next_deadline()`, earlier does no harm."""
@@ -258,12 +296,27 @@ class Supervisor:
     def _on_deadline(self, name: str, child: _Child, now: float) -> list[Action]:
         if child.state is ChildState.WAITING:
             return [self._spawn(child, now)]
-        if child.state is ChildState.STOPPING:
-            self._fail(exit_codes.FAILED)
+        if child.state in {ChildState.STOPPING, ChildState.ROLLING}:
+            if child.state is ChildState.STOPPING:
+                self._fail(exit_codes.FAILED)
             return [Kill(name, f"it did not end within {self._policy.stop_seconds:g} s")]
         if child.state is ChildState.STARTING and child.spec.settle_seconds is not None:
             return self.on_ready(name, now)
         return [Kill(name, f"it was not ready within {self._policy.start_seconds:g} s")]
+
+    def _roll_on(self, now: float) -> Iterator[Action]:
+        """Restart the next service of a rolling restart; called when all children are ready."""
+        if not self._to_roll or self._stopping:
+            return
+        child = self._children[self._to_roll.pop(0)]
+        self._rolling = child.spec.name
+        child.state = ChildState.ROLLING
+        child.deadline = now + self._policy.stop_seconds
+        yield Terminate(child.spec.name)
+
+    def _stop_rolling(self, failed: str) -> Action:
+        self._rolling, self._to_roll = "", []
+        return Rolled(failed)
 
     def _continue_after_end(self, now: float) -> Iterator[Action]:
         if all(c.state is ChildState.ENDED for c in self._children.values()):
@@ -274,6 +327,7 @@ class Supervisor:
 
     def _begin_stop(self, now: float) -> Iterator[Action]:
         self._stopping = True
+        self._rolling, self._to_roll = "", []
         for child in self._children.values():
             if child.state in {ChildState.PENDING, ChildState.WAITING}:
                 child.state = ChildState.ENDED

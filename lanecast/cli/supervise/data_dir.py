@@ -14,6 +14,8 @@ from typing import Self
 from lanecast.errors import StartError
 
 LOCK_FILE = "up.lock"
+STATE_FILE = "up.state"
+"""What the supervisor tells `lanecast restart`."""
 
 
 class DataDirLock:
@@ -67,3 +69,19 @@ class DataDirLock:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def holder(path: Path) -> int:
+    """Return the process id of the `lanecast up` that holds a data directory; 0 where none does."""
+    try:
+        descriptor = os.open(path / LOCK_FILE, os.O_RDONLY)
+    except OSError:
+        return 0
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+        return int(text) if text.isdigit() else 0
+    finally:
+        os.close(descriptor)
+    return 0

@@ -18,6 +18,7 @@ from lanecast.cli.core.supervisor import (
     Finish,
     GaveUp,
     Kill,
+    Rolled,
     Spawn,
     Supervisor,
     SupervisorPolicy,
@@ -27,6 +28,8 @@ from lanecast.cli.supervise.child import Child
 from lanecast.errors import LanecastError
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+ROLL_SIGNAL = signal.SIGUSR1
+"""Asks for a rolling restart. Not SIGHUP, which also comes when a terminal is closed."""
 
 
 class Reporter(Protocol):
@@ -49,6 +52,12 @@ class Reporter(Protocol):
 
     def killed(self, name: str, reason: str) -> None:
         """Say that a child had to be killed."""
+
+    def rolling(self) -> None:
+        """Say that the services are restarted one at a time."""
+
+    def rolled(self, failed: str) -> None:
+        """Say that this has ended: with all of them, or at one that did not become ready again."""
 
     def stopping(self) -> None:
         """Say that the children are being stopped."""
@@ -74,6 +83,7 @@ class SupervisorLoop:
         self._finished = asyncio.Event()
         for number in _STOP_SIGNALS:
             self._loop.add_signal_handler(number, self.stop)
+        self._loop.add_signal_handler(ROLL_SIGNAL, self.roll)
         try:
             self._carry_out(self._core.start(self._loop.time()))
             await self._finished.wait()
@@ -82,7 +92,7 @@ class SupervisorLoop:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
-            for number in _STOP_SIGNALS:
+            for number in (*_STOP_SIGNALS, ROLL_SIGNAL):
                 self._loop.remove_signal_handler(number)
         if self._error is not None:
             raise self._error
@@ -93,6 +103,13 @@ class SupervisorLoop:
         if not self._core.stopping:
             self._tell(self._reporter.stopping)
         self._carry_out(self._core.stop(self._loop.time()))
+
+    def roll(self) -> None:
+        """Restart the services one at a time; nothing where that is under way."""
+        actions = self._core.roll(self._loop.time())
+        if actions:
+            self._tell(self._reporter.rolling)
+        self._carry_out(actions)
 
     def child_ready(self, name: str, facts: dict[str, Any]) -> None:
         """Called by a child."""
@@ -138,6 +155,8 @@ class SupervisorLoop:
                 self._tell(self._reporter.died, name, code, delay)
             case GaveUp(name, code):
                 self._tell(self._reporter.gave_up, name, code)
+            case Rolled(failed):
+                self._tell(self._reporter.rolled, failed)
             case AllReady():
                 self._tell(self._reporter.all_ready, self._ready())
             case Finish(code):

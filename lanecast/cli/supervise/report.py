@@ -27,12 +27,21 @@ class ChildReporter:
     """
 
     def __init__(
-        self, urls: dict[str, str], data_dir: Path | None, *, as_json: bool = False, ready_file: ReadyFile | None = None
+        self,
+        urls: dict[str, str],
+        data_dir: Path | None,
+        *,
+        as_json: bool = False,
+        ready_file: ReadyFile | None = None,
+        state_file: ReadyFile | None = None,
     ) -> None:
         self._urls = urls
         self._data_dir = data_dir
         self._as_json = as_json
         self._ready_file = ready_file
+        self._state_file = state_file
+        """Read by `lanecast restart`."""
+        self._state: dict[str, Any] = {"pid": os.getpid(), "restarts": 0, "failed": "", "up": False}
         self._width = 0
         self._introduced = False
         self._silent = False
@@ -54,6 +63,9 @@ class ChildReporter:
         """Say that all are ready, and write the ready file."""
         if self._ready_file is not None:
             self._ready_file.write(self.content(ready))
+        if self._state_file is not None and not self._state["up"]:
+            self._state["up"] = True
+            self._state_file.write(self._state)
         if self._urls and not self._introduced:
             self._introduced = True
             self._say(f"{'dashboard':<12} {self._urls['dashboard']}", {"event": "up", "urls": self._urls})
@@ -89,6 +101,22 @@ class ChildReporter:
     def killed(self, name: str, reason: str) -> None:
         """Say that a child had to be killed."""
         self._say(f"{name:<12} killed: {reason}", {"event": "killed", "name": name, "reason": reason})
+
+    def rolling(self) -> None:
+        """Say that the services are restarted one at a time."""
+        self._say("restarting the services one at a time", {"event": "rolling"})
+
+    def rolled(self, failed: str) -> None:
+        """Say that this has ended, and keep count for those who wait for it."""
+        if self._state_file is not None:
+            self._state["restarts"] += 1
+            self._state["failed"] = failed
+            self._state_file.write(self._state)
+        if failed:
+            text = f"{failed} did not become ready again: the other services were not restarted"
+        else:
+            text = "all services were restarted"
+        self._say(text, {"event": "rolled", "failed": failed})
 
     def stopping(self) -> None:
         """Say that the children are being stopped, and take the ready file away."""

@@ -9,7 +9,7 @@ from lanecast.core.priority import Priority
 from lanecast.errors import PublishError
 from lanecast.publisher.core.encoding import SEND_STAMP_BYTES, route_prefix
 
-_DEADLINE_EXCEEDED = 4
+_DEADLINE_EXCEEDED, _ABORTED = 4, 10
 
 
 class Chain:
@@ -65,3 +65,12 @@ def unconfirmed(entry: Entry) -> PublishError:
         reason, fate = "UNCONFIRMED", "it may or may not be stored; publish it again under the same id to be sure"
     message = f"event {entry.id} was not acknowledged in time: {fate}"
     return PublishError(_DEADLINE_EXCEEDED, reason, message, event_id=entry.id, channel=entry.chain.channel)
+
+
+def of_another_log(entry: Entry) -> PublishError:
+    """Return the error of an event whose answer was lost together with the log it may be stored in."""
+    message = (
+        f"event {entry.id} was sent to a publisher whose log has been replaced, and not acknowledged: it may be stored"
+        " there; publish it again if it must be in the new log"
+    )
+    return PublishError(_ABORTED, "LOG_CHANGED", message, event_id=entry.id, channel=entry.chain.channel)

@@ -26,15 +26,16 @@ from lanecast.core.priority import EXPRESS_LANES, LANES, Priority
 from lanecast.errors import PublishError
 from lanecast.publisher.core.ack import Ack
 from lanecast.publisher.core.encoding import publish_message
-from lanecast.publisher.core.entry import Chain, Entry, unconfirmed
+from lanecast.publisher.core.entry import Chain, Entry, of_another_log, unconfirmed
 from lanecast.publisher.core.settings import OutboxSettings
 from lanecast.v1.publisher_pb2 import PublishAcks, PublishOpened, PublishResult
 
 _RESOURCE_EXHAUSTED, _ABORTED, _UNAVAILABLE = 8, 10, 14
 _RETRYABLE = {_RESOURCE_EXHAUSTED, _ABORTED, _UNAVAILABLE}
 _MAX_IDLE_CHAINS = 16_384
-_DEDUP_MARGIN = 0.95
-"""Share of the service's memory of ids that is used for resending; the rest is for the way."""
+_RESEND_SHARE = 2 / 3
+"""Share of the service's memory of ids that is used for resending. The rest is for the way: what was sent may lie in a
+connection that has stalled or in a process that is stopped, and be stored when that goes on (docs/adr/0013)."""
 
 
 class ProtocolError(Exception):
@@ -70,7 +71,7 @@ class Outbox:
         self._outcomes: list[Outcome] = []
         self._connected = False
         self._max_events = MAX_EVENTS_PER_MESSAGE
-        self._dedup_seconds = DEDUP_WINDOW_SECONDS * _DEDUP_MARGIN
+        self._dedup_seconds = DEDUP_WINDOW_SECONDS * _RESEND_SHARE
         self._order = 0
         self._stream = 0
         self._sequence = 0
@@ -155,7 +156,7 @@ class Outbox:
         self._sequence = 0
         self._max_events = min(opened.max_events or MAX_EVENTS_PER_MESSAGE, MAX_EVENTS_PER_MESSAGE)
         if opened.dedup_window_seconds:
-            self._dedup_seconds = opened.dedup_window_seconds * _DEDUP_MARGIN
+            self._dedup_seconds = opened.dedup_window_seconds * _RESEND_SHARE
         self._set_credit(opened.credit_bytes)
 
     def grant(self, size: int) -> None:
@@ -349,6 +350,11 @@ class Outbox:
         for queue in self._queues.values():
             queue.clear()
         return [entry.id for entry in entries]
+
+    def log_changed(self) -> None:
+        """Fail what may be stored in a log that is not in use any more; see `take_outcomes`."""
+        for entry in [entry for entry in self._pending.values() if entry.lost]:
+            self._fail(entry, of_another_log(entry))
 
     def unanswered(self, through_order: int) -> list[str]:
         """Return the ids of the events handed over up to `through_order` that have not been answered."""

@@ -186,10 +186,17 @@ class Inbox:
                 return  # announced before
             if gap.from_offset > cursor.offset and self._recover(gap.channel, track, cursor.offset):
                 return
-        reason = event_pb2.GapReason.Name(gap.reason).removeprefix(_REASON_PREFIX)
         self._skip(
             track,
-            Gap(gap.channel, Priority(gap.lane), gap.epoch, gap.from_offset, gap.to_offset, reason, gap.count),
+            Gap(
+                gap.channel,
+                Priority(gap.lane),
+                gap.epoch,
+                gap.from_offset,
+                gap.to_offset,
+                _reason_name(gap.reason),
+                gap.count,
+            ),
         )
 
     def _skip(self, track: _Track, gap: Gap) -> None:
@@ -292,6 +299,12 @@ class Inbox:
             if track.advanced is not None and not track.buffered:
                 moved[key], track.advanced = track.advanced, None
         return moved
+
+
+def _reason_name(reason: int) -> str:
+    """Return the name of a gap's reason; a later version of the service may know more of them than this one."""
+    value = event_pb2.GapReason.DESCRIPTOR.values_by_number.get(reason)
+    return f"REASON_{reason}" if value is None else str(value.name).removeprefix(_REASON_PREFIX)
 
 
 def _number(lane: Priority) -> event_pb2.Priority.ValueType:

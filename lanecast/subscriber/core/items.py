@@ -29,7 +29,8 @@ class Gap:
     to_offset: int
     """Where delivery goes on, inclusive. Below `from_offset` only with the reasons AHEAD and EPOCH_UNKNOWN."""
     reason: str
-    """TRUNCATED, CONFLATED, EXPIRED, SHED, AHEAD, EPOCH_UNKNOWN (see docs/protocol.md), or UNEXPLAINED."""
+    """TRUNCATED, CONFLATED, EXPIRED, SHED, AHEAD, EPOCH_UNKNOWN (see docs/protocol.md), or UNEXPLAINED.
+    REASON_<number> where the service is newer than this program and has a reason of its own."""
     count: int
     """How many events are missing, where known; 0: unknown."""
 

@@ -61,6 +61,12 @@ class Recorder:
     def killed(self, name: str, reason: str) -> None:
         self._note("killed", name)
 
+    def rolling(self) -> None:
+        self._note("rolling")
+
+    def rolled(self, failed: str) -> None:
+        self._note("rolled", failed)
+
     def stopping(self) -> None:
         self._note("stopping")
 
@@ -117,6 +123,24 @@ async def test_restarts_what_was_killed() -> None:
 
     assert ("died", "a", -9) in recorder.events
     assert recorder.pids["a"] != first
+    loop.stop()
+    assert await running == exit_codes.OK
+
+
+async def test_a_signal_restarts_the_services_one_at_a_time() -> None:
+    recorder = Recorder()
+    loop = SupervisorLoop([launch("a", SERVICE), launch("b", SERVICE)], recorder, POLICY)
+    running = asyncio.create_task(loop.run())
+    await recorder.until("all_ready", 2)
+    before, started = dict(recorder.pids), len(recorder.events)
+
+    os.kill(os.getpid(), signal.SIGUSR1)
+    await recorder.until("rolled", "")
+
+    assert all(recorder.pids[name] != before[name] for name in "ab")
+    assert recorder.events[started:] == [
+        ("rolling",), ("ready", "a"), ("all_ready", 2), ("ready", "b"), ("all_ready", 2), ("rolled", "")
+    ]  # fmt: skip
     loop.stop()
     assert await running == exit_codes.OK
 

@@ -212,3 +212,17 @@ def test_a_setting_that_does_not_exist_is_named(lanecast: Command, tmp_path: Pat
 
     assert result.code == exit_codes.USAGE
     assert "unknown setting 'gateway' under [up]" in result.err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--publishers", "2"], "several publishers must share one log"),
+        (["--cluster-demo", "--log", "nats://127.0.0.1:4222"], "brings its own log"),
+    ],
+)
+def test_publishers_without_a_log_to_share_are_refused(lanecast: Command, options: list[str], words: str) -> None:
+    result = lanecast("up", *options)
+
+    assert result.code == exit_codes.USAGE
+    assert words in result.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,45 @@ async def test_drain_gives_each_session_a_slot_and_closes_it(tmp_path: Path, pub
         assert sorted(slots) == [0, 1000]
         for client in (one, two):
             assert await closed_with(client) == 1001
+        await draining
+
+
+async def test_a_gateway_that_shares_its_port_serves_each_session_up_to_its_slot(
+    tmp_path: Path, publisher: FakePublisher
+) -> None:
+    """The client that leaves first lets the other one be served up to its own slot, long before the drain is over."""
+    async with (
+        running_gateway(tmp_path, [publisher.target], drain_seconds=60.0, reuse_port=True) as gateway,
+        gateway.client() as one,
+        gateway.client() as two,
+    ):
+        await one.subscribe("agent:42")
+        await two.subscribe("agent:42")
+        draining = asyncio.create_task(gateway.gateway.drain())
+        slots = {}
+        for client in (one, two):
+            slots[(await client.expect("drain")).drain.reconnect_after_millis] = client
+        assert sorted(slots) == [0, 30_000]
+        assert await closed_with(slots[0]) == 1001
+        publisher.publish("agent:42", HIGH, "still here")
+        assert await slots[30_000].events(1) == [1]
+        await slots[30_000].connection.close()
+        await draining
+
+
+async def test_connections_that_the_kernel_has_accepted_are_served_by_a_gateway_that_shares_its_port(
+    tmp_path: Path, publisher: FakePublisher
+) -> None:
+    async with running_gateway(tmp_path, [publisher.target], reuse_port=True) as gateway:
+        host, _, port = gateway.address.rpartition(":")
+        # The loop has no turn before the drain begins: these wait in the listener.
+        sockets = [socket.create_connection((host, int(port))) for _ in range(20)]
+        draining = asyncio.create_task(gateway.gateway.drain())
+        for each in sockets:
+            reader, writer = await asyncio.open_connection(sock=each)
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await reader.read()).startswith(b"HTTP/1.1 200")
+            writer.close()
         await draining
 
 

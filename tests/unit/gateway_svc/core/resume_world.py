@@ -92,6 +92,9 @@ class ModelLog:
             page.missing_through = found[0].prev_offset
         return page
 
+    async def reach(self, offset: int) -> None:
+        """Everything that was ever stored here was handed over at once."""
+
     async def floor_of_last(self, key: ChannelLane, count: int) -> int:
         found = [each for its, each in self.events if its == key][-count:]
         return found[0].prev_offset if found else self.head(key)

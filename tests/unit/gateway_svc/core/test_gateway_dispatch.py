@@ -54,7 +54,7 @@ class Model:
         """Make a channel one that has just sent a frame and is busy, in a process under pressure."""
         feed = self.world.hub.feed(channel, Priority.LOW)
         assert feed is not None
-        feed.arrived_ns = feed.flushed_ns = time.time_ns()
+        feed.arrived_ns = feed.flushed_ns = time.monotonic_ns()
         feed.gap_ns = 0
         self.dispatcher._window.width_ns = width_ns
 
@@ -62,14 +62,19 @@ class Model:
         return [each.offset for frame in sink.frames() for each in frame.events.events]
 
 
-Step = tuple[str, int, int, bool]
-"""Channel, events, what the window says for them, and whether a quiet-time advance follows."""
+Step = tuple[str, int, int, str]
+"""Channel, events, what the window says for them, and what follows: a quiet-time advance, or a flush."""
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.sampled_from("ab"), st.integers(1, 6), st.sampled_from([0, 1, 2**63]), st.booleans()),
+        st.tuples(
+            st.sampled_from("ab"),
+            st.integers(1, 6),
+            st.sampled_from([0, 1, 2**63]),
+            st.sampled_from(["", "advance", "flush"]),
+        ),
         min_size=1,
         max_size=30,
     )
@@ -85,11 +90,13 @@ async def _deliver(steps: list[Step], patch: pytest.MonkeyPatch) -> None:
     model.policies = ["one", "other"]
     dispatcher, hub = model.dispatcher, model.world.hub
     dispatcher.start()
-    for channel, count, due, settle in steps:
+    for channel, count, due, then in steps:
         # 0: at once; 1: waits, and is due already; 2^63: waits to the end.
         patch.setattr(FrameWindow, "due_ns", lambda *_, due=due: due)
         await dispatcher.bulk(model.items(channel, count))
-        if settle:
+        if then == "flush":
+            await dispatcher.flush()
+        elif then == "advance":
             through = model.offset[channel]
             await dispatcher.settle(channel, Priority.LOW)
             hub.advance(AdvanceItem(channel, Priority.LOW, EPOCH, through), 0.0)
@@ -108,6 +115,40 @@ async def test_a_queue_leaves_by_itself_when_it_is_due() -> None:
     while not model.sinks[READERS["a"] - 1].data:
         await asyncio.sleep(0)
     assert [model.received(sink) for sink in model.sinks[: READERS["a"]]] == [[1, 2, 3, 4, 5]] * READERS["a"]
+    await model.dispatcher.close()
+
+
+async def test_a_flush_waits_for_a_queue_that_is_being_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As at a drain: what came meanwhile goes behind it, or readers would have a hole and read it from the log."""
+    monkeypatch.setattr("gateway_svc.dispatch.SLICE_NS", 0)
+    monkeypatch.setattr(FrameWindow, "due_ns", lambda *_: 1)
+    model = Model()
+    model.policies = ["one", "other"]
+    dispatcher = model.dispatcher
+    dispatcher.start()
+    await dispatcher.bulk(model.items("a", 4))
+    while dispatcher._writing is None:
+        await asyncio.sleep(0)
+    await dispatcher.bulk(model.items("a", 2))
+    await dispatcher.flush()
+    assert [model.received(sink) for sink in model.sinks[: READERS["a"]]] == [[1, 2, 3, 4, 5, 6]] * READERS["a"]
+    assert not model.world.publisher.requests
+    await dispatcher.close()
+
+
+async def test_a_wall_clock_that_is_set_back_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Model()
+    model.dispatcher.start()
+    model.press("a", 20 * MS)
+    await model.dispatcher.bulk(model.items("a", 1))
+    now_ns = time.time_ns
+    monkeypatch.setattr("gateway_svc.dispatch.time.time_ns", lambda: now_ns() - 3_600_000 * MS)
+    for _ in range(2):  # what waited when the clock was set, and what comes afterwards
+        while model.dispatcher._waiting or model.dispatcher._writing is not None:
+            await asyncio.sleep(0)
+        if model.offset["a"] == 1:
+            await model.dispatcher.bulk(model.items("a", 5))
+    assert [model.received(sink) for sink in model.sinks[: READERS["a"]]] == [[1, 2, 3, 4, 5, 6]] * READERS["a"]
     await model.dispatcher.close()
 
 

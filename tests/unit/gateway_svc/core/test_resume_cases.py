@@ -236,6 +236,7 @@ def test_a_quiet_lane_is_joined_in_the_epoch_that_began_meanwhile() -> None:
 
 
 def test_critical_pages_of_all_channels_come_before_any_other_lane() -> None:
+    from gateway_svc.config import GatewayConfig
     from gateway_svc.core.meter import Meter
     from gateway_svc.core.types import TypeBook
     from gateway_svc.upstream import Upstream
@@ -249,7 +250,8 @@ def test_critical_pages_of_all_channels_come_before_any_other_lane() -> None:
         scene.gateway.receive()
     requests = list(scene.gateway.requests)
     types = TypeBook()
-    upstream = Upstream(("nowhere:1",), "g", types, Meter(Instruments(), types, client.session._context.totals))  # type: ignore[union-attr]
+    meter = Meter(Instruments(), types, client.session._context.totals)  # type: ignore[union-attr]
+    upstream = Upstream(GatewayConfig(publisher_targets=("nowhere:1",)), types, meter)
     for request in requests:
         upstream.read(request)
     order = [upstream._pages.get_nowait()[2] for _ in requests]

@@ -47,3 +47,10 @@ def test_outside_a_checkout_it_says_where_to_go(
     monkeypatch.setattr(importlib.util, "find_spec", without_bench)
     assert main(["bench", "list"]) == exit_codes.USAGE
     assert "clone the repository" in capsys.readouterr().err
+
+
+def test_faults_are_listed_by_their_own_program(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "faults", "--list"]) == exit_codes.OK
+    assert "publisher-killed" in capfd.readouterr().out
+    assert main(["bench", "faults", "--only", "no-such-fault"]) == exit_codes.USAGE
+    assert "there is no scenario no-such-fault" in capfd.readouterr().err

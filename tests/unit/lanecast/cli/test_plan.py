@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lanecast.cli.core import plan
+from lanecast.cli.core import nats, plan
 from lanecast.cli.core.plan import Launch, SystemSettings, plan_examples, plan_system
 
 
@@ -93,3 +93,50 @@ def test_examples_stop_before_the_services() -> None:
     assert concierge.spec.stop_stage < min(launch.spec.stop_stage for launch in plan_system(settings()))
     assert concierge.spec.start_stage > max(launch.spec.start_stage for launch in plan_system(settings()))
     assert concierge.arguments[-4:] == ("7", "/x/main.py", "--target", "127.0.0.1:1")
+
+
+def test_the_publisher_is_told_of_a_shared_log() -> None:
+    log = "nats://a:4222,nats://b:4222"
+    shared = settings(log=log, log_check=("http://a:8222",), log_replicas=3, accept_lazy_fsync=True)
+    environ = by_name(shared)["publisher"].environ
+
+    assert environ[plan.PUBLISHER_LOG] == log
+    assert environ[plan.PUBLISHER_LOG_CHECK] == "http://a:8222"
+    assert environ[plan.PUBLISHER_LOG_REPLICAS] == "3"
+    assert environ[plan.PUBLISHER_LAZY_FSYNC] == "true"
+
+
+def test_a_log_that_was_not_named_is_left_to_the_configuration() -> None:
+    environ = by_name(settings())["publisher"].environ
+
+    assert not {plan.PUBLISHER_LOG, plan.PUBLISHER_LOG_CHECK, plan.PUBLISHER_LAZY_FSYNC} & set(environ)
+
+
+def test_publishers_share_the_log_and_each_gateway_prefers_another_one() -> None:
+    launches = by_name(settings(gateways=2, more_publisher_ports=(7500,), log="nats://n:4222"))
+
+    for name in ("publisher-1", "publisher-2"):
+        assert launches[name].environ[plan.PUBLISHER_LOG] == "nats://n:4222"
+        assert launches[name].environ[plan.PUBLISHER_INSTANCE] == name
+    targets = [launches[f"gateway-{n}"].environ[plan.GATEWAY_PUBLISHER_TARGETS] for n in (1, 2)]
+    assert targets == ["127.0.0.1:7400,127.0.0.1:7500", "127.0.0.1:7500,127.0.0.1:7400"]
+
+
+def test_nats_servers_start_before_the_publishers_that_use_them_and_stop_after_them() -> None:
+    cluster = nats.cluster(Path("/data/nats"), range(9000, 9009), "secret")
+    launches = by_name(settings(nats=cluster.servers))
+
+    assert list(launches)[: nats.COUNT] == ["nats-1", "nats-2", "nats-3"]
+    server, publisher = launches["nats-2"], launches["publisher"]
+    assert server.spec.start_stage < publisher.spec.start_stage
+    assert server.spec.stop_stage > publisher.spec.stop_stage
+    assert cluster.url.split(",")[1] == "nats://lanecast:secret@127.0.0.1:9003"
+    assert "secret" not in " ".join(server.arguments)
+
+
+def test_a_nats_server_syncs_before_it_acknowledges_and_knows_the_others() -> None:
+    cluster = nats.cluster(Path("/data/nats"), range(9000, 9009), "secret")
+    text = cluster.config(cluster.servers[0])
+
+    assert "sync_interval: always" in text
+    assert all(f":{server.route_port}" in text for server in cluster.servers)

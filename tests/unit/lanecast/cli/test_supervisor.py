@@ -12,6 +12,7 @@ from lanecast.cli.core.supervisor import (
     Finish,
     GaveUp,
     Kill,
+    Rolled,
     Spawn,
     Supervisor,
     SupervisorPolicy,
@@ -259,3 +260,72 @@ def test_the_others_go_on_when_one_has_done_its_work() -> None:
 def test_names_must_differ() -> None:
     with pytest.raises(ValueError, match="same name"):
         Supervisor([ChildSpec("publisher"), ChildSpec("publisher")])
+
+
+# Rolling restarts
+
+SERVICES = (
+    ChildSpec("publisher"),
+    ChildSpec("gateway-1", start_stage=1),
+    ChildSpec("concierge", start_stage=2, is_service=False),
+)
+
+
+def test_a_rolling_restart_goes_from_one_service_to_the_next_when_all_are_ready() -> None:
+    supervisor = running(*SERVICES)
+    assert supervisor.roll(100.0) == [Terminate("publisher")]
+    assert supervisor.rolling == "publisher"
+    assert supervisor.on_exit("publisher", 0, 101.0) == [Spawn("publisher")]
+    assert supervisor.on_ready("publisher", 102.0) == [AllReady(), Terminate("gateway-1")]
+    assert supervisor.on_exit("gateway-1", 0, 103.0) == [Spawn("gateway-1")]
+    assert supervisor.on_ready("gateway-1", 104.0) == [AllReady(), Rolled()]
+    assert supervisor.restarts("publisher") == 0, "that was no failure"
+    assert supervisor.rolling == ""
+
+
+def test_a_second_request_changes_nothing() -> None:
+    supervisor = running(*SERVICES)
+    supervisor.roll(100.0)
+    assert supervisor.roll(100.0) == []
+
+
+def test_a_service_that_does_not_end_in_time_is_killed_and_started_again() -> None:
+    supervisor = running(*SERVICES)
+    supervisor.roll(100.0)
+    assert supervisor.on_timer(115.0) == [Kill("publisher", "it did not end within 15 s")]
+    assert supervisor.on_exit("publisher", -9, 115.0) == [Spawn("publisher")]
+
+
+def test_a_service_that_does_not_become_ready_again_spares_the_others() -> None:
+    supervisor = running(*SERVICES)
+    supervisor.roll(100.0)
+    supervisor.on_exit("publisher", 0, 101.0)
+    assert supervisor.on_exit("publisher", 4, 102.0) == [
+        Rolled("publisher"), Died("publisher", 4, 0.0), Spawn("publisher")
+    ]  # fmt: skip
+    assert supervisor.on_ready("publisher", 103.0) == [AllReady()]
+
+
+def test_another_child_that_dies_meanwhile_is_waited_for() -> None:
+    supervisor = running(*SERVICES)
+    supervisor.roll(100.0)
+    supervisor.on_exit("publisher", 0, 101.0)
+    supervisor.on_exit("concierge", 1, 101.0)
+    assert supervisor.on_ready("publisher", 102.0) == []
+    assert supervisor.on_ready("concierge", 103.0) == [AllReady(), Terminate("gateway-1")]
+
+
+def test_a_request_during_a_restart_waits_until_all_are_ready() -> None:
+    supervisor = running(*SERVICES)
+    supervisor.on_exit("gateway-1", 1, 100.0)
+    assert supervisor.roll(100.0) == []
+    assert supervisor.on_ready("gateway-1", 101.0) == [AllReady(), Terminate("publisher")]
+
+
+def test_a_stop_ends_a_rolling_restart() -> None:
+    supervisor = running(*SERVICES)
+    supervisor.roll(100.0)
+    assert Terminate("publisher") in supervisor.stop(101.0)
+    supervisor.on_exit("gateway-1", 0, 102.0)
+    supervisor.on_exit("concierge", 0, 102.0)
+    assert supervisor.on_exit("publisher", 0, 102.0) == [Finish(exit_codes.OK)]

@@ -177,6 +177,15 @@ def test_a_removed_channel_leaves_nothing_behind() -> None:
     assert list(stream.behind()) == []
 
 
+def test_a_fixed_window_is_over_where_the_clock_is_set_back() -> None:
+    credit = dict.fromkeys(LANES, 1 << 20)
+    stream = Downstream(LANES, credit, max_message_events=64, max_message_bytes=32_768, policy=LEGACY_500MS)
+    stream.add("a", Priority.LOW, 0, live=True)
+    stream.offer(group("a", Priority.LOW, 1), NOW)
+    assert stream.take(NOW + 1) is None
+    assert stream.take(NOW - 600 * 10**9) is not None
+
+
 def test_a_fixed_window_holds_a_batch_until_its_time_or_until_it_is_full() -> None:
     stream = Downstream(LANES, {}, max_message_events=64, max_message_bytes=32_768, policy=LEGACY_500MS)
     stream.add("a", Priority.LOW, 0, live=True)

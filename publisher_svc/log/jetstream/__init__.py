@@ -1,0 +1,1 @@
+"""The shared event log: one NATS JetStream stream, any number of publishers. See docs/adr/0011-jetstream.md."""

@@ -1,0 +1,1 @@
+"""What decides in the JetStream log: pure, synchronous, without NATS."""
