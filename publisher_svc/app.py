@@ -115,6 +115,7 @@ class PublisherApp:
         dropped = {lane: self._instruments.counter(EVENT_DROPPED, lane=lane.name, reason="expired") for lane in LANES}
         expiry = Expiry(time.monotonic_ns, time.time_ns, lambda lane, events: dropped[lane].add(events))
         self._stream = StreamService(hub, reader, self._ingest, self._registry.version, policy, expiry)
+        self._inspection = Inspection(activity, reader, self._stream.lags)
         self._watch_queues()
         servicer = PublisherServicer(self._publish, self._stream, ReadService(reader, self._registry, expiry))
         self._server.add(pb.DESCRIPTOR.services_by_name["PublisherService"], servicer)
@@ -122,7 +123,6 @@ class PublisherApp:
         if self._telemetry.spans is not None:
             self._ingest.tracing = Tracing(self._telemetry.spans)
         self._publish.start()
-        self._inspection = Inspection(activity, reader, self._stream.lags)
         self._inspection.start()
         if config.metrics_target:
             self._agent = Agent(config.metrics_target, "publisher_svc", config.instance, self._inspection)

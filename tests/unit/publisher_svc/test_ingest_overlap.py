@@ -10,6 +10,7 @@ from lanecast.core.policy import DEFAULT
 from lanecast.core.position import EpochStart, Lineage
 from lanecast.core.priority import Priority
 from lanecast.v1.event_pb2 import Event
+from publisher_svc.core.activity import Activity
 from publisher_svc.core.admission import LoadLimit, ProducerOrder, Refusal
 from publisher_svc.core.registry import TypeRegistry
 from publisher_svc.core.tail import Tail
@@ -84,7 +85,15 @@ class Desk:
         registry.add_file(concierge_pb2.DESCRIPTOR)
         self.failures: list[BaseException] = []
         self.ingest = Ingest(
-            self.log, registry, Hub(), self.tail, Instruments(), LoadLimit(), DEFAULT, self.failures.append
+            self.log,
+            registry,
+            Hub(),
+            self.tail,
+            Instruments(),
+            LoadLimit(),
+            DEFAULT,
+            Activity(),
+            self.failures.append,
         )
         self.ingest.start()
 
