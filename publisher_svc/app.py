@@ -99,7 +99,6 @@ class PublisherApp:
         self._instruments = Instruments()
         self._server = GrpcServer()
         self._telemetry = Telemetry(self._instruments, "publisher", config.instance, config.metrics_target)
-        self._inspection: Inspection | None = None
         self._agent: Agent | None = None
         self._assignments: AssignmentAgent | None = None
 
@@ -119,6 +118,7 @@ class PublisherApp:
         dropped = {lane: self._instruments.counter(EVENT_DROPPED, lane=lane.name, reason="expired") for lane in LANES}
         expiry = Expiry(time.monotonic_ns, time.time_ns, lambda lane, events: dropped[lane].add(events))
         self._stream = StreamService(hub, reader, self._ingest, self._registry.version, arms, expiry)
+        self._inspection = Inspection(activity, reader, self._stream.lags)
         self._watch_queues()
         servicer = PublisherServicer(self._publish, self._stream, ReadService(reader, self._registry, expiry))
         self._server.add(pb.DESCRIPTOR.services_by_name["PublisherService"], servicer)
@@ -126,10 +126,9 @@ class PublisherApp:
         if self._telemetry.spans is not None:
             self._ingest.tracing = Tracing(self._telemetry.spans)
         self._publish.start()
-        self._inspection = inspection = Inspection(activity, reader, self._stream.lags)
-        inspection.start()
+        self._inspection.start()
         if config.metrics_target:
-            self._agent = Agent(config.metrics_target, "publisher_svc", config.instance, inspection)
+            self._agent = Agent(config.metrics_target, "publisher_svc", config.instance, self._inspection)
             self._agent.start()
         self._telemetry.start()
         self._start_assignments(arms)
@@ -153,8 +152,7 @@ class PublisherApp:
         self._stream.announce_drain(int(grace * 1000))
         if self._agent is not None:
             await self._agent.close()
-        if self._inspection is not None:
-            await self._inspection.close()
+        await self._inspection.close()
         stopping = asyncio.create_task(self._server.stop(grace), name="stop")  # refuses new calls from now on
         try:
             await asyncio.wait_for(self._publish.wait_empty(), grace)

@@ -118,8 +118,14 @@ class Hub:
             return
         for lane, position in positions:
             feed = channel.feeds[lane]
-            if feed.connected(position):
-                for reader in list(feed.live):
+            before, tail = feed.epoch, feed.tail
+            jumped = feed.connected(position)
+            for reader in list(feed.live):
+                if reader.cursor > tail and feed.epoch != before:
+                    # A page had led it beyond the live stream, to a place that the new epoch may issue once more.
+                    reader.epoch = before
+                    self._replay(reader)
+                elif jumped:
                     self._replay(reader)
         if channel.positioned:
             for subscription in list(channel.subscriptions):

@@ -83,13 +83,13 @@ class Lineage:
     def end_of(self, epoch: str) -> int | None:
         """Return the first offset that is no longer good in `epoch`.
 
-        None where `epoch` is the current one, which has no end yet.
+        None where `epoch` is the current one, which has no end yet. Not only the next epoch counts: a later crash may
+        have undone what was older still, and its epoch then begins below the one before.
 
         Raises:
             KeyError: the epoch is not in the lineage.
         """
         for index, start in enumerate(self._starts):
             if start.epoch == epoch:
-                following = self._starts[index + 1 : index + 2]
-                return following[0].first_offset if following else None
+                return min((later.first_offset for later in self._starts[index + 1 :]), default=None)
         raise KeyError(epoch)

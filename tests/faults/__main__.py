@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import secrets
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from bench.machine import facts, raise_open_files_limit
 from faults import report
 from faults.run import BROKEN, Outcome, Size, run
 from faults.scenarios import ALL
+from lanecast.core import exit_codes
 
 _RESULTS = Path(__file__).resolve().parents[2] / "bench" / "results"
 
@@ -40,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     seed = options.seed if options.seed is not None else secrets.randbelow(1 << 31)
     raise_open_files_limit()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: everything is put away
     logging.basicConfig(level=logging.ERROR)  # that connections break is not news here
     outcomes: list[Outcome] = []
     for name in names:
@@ -80,4 +83,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(exit_codes.INTERRUPTED)

@@ -1,6 +1,7 @@
 """Services as processes of their own that can be killed, paused, limited and started again at the same port.
 
-Owns the processes it starts, and ends them by their process ids only. Called by `stack`.
+Owns the processes it starts, and ends them by their process ids only. Where this process is killed they end by
+themselves: their standard input closes. Called by `stack`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from subprocess import DEVNULL
+from subprocess import PIPE
 from typing import Any
 
 _READY_SECONDS = 40.0
@@ -35,6 +36,7 @@ class Service:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("LANECAST_")}
         paths = f"{_TESTS}{os.pathsep}{kept['PYTHONPATH']}" if kept.get("PYTHONPATH") else str(_TESTS)
         self.environ = {**kept, "LANECAST_LOG_LEVEL": "WARNING", "PYTHONPATH": paths, **environ}
+        self.environ["LANECAST_SUPERVISED"] = "1"  # it ends where this process is gone, however it went
         self._port_variable = port_variable
         self._process: asyncio.subprocess.Process | None = None
         self.address = ""
@@ -58,7 +60,7 @@ class Service:
         with self._output.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", *self._module.split(), env=self.environ,
-                stdin=DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=output, start_new_session=True,
+                stdin=PIPE, stdout=PIPE, stderr=output, start_new_session=True,
             )  # fmt: skip
 
     async def ready(self) -> None:

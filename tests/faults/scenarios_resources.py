@@ -22,7 +22,7 @@ from faults.stack import Plan
 from lanecast.core.priority import Priority
 from lanecast.runtime.tokens import issue, load_or_create_key
 
-_FULL_SECONDS = 2.0
+_FULL_SECONDS = 1.0
 _HOUR = 3600.0
 
 
@@ -31,7 +31,7 @@ async def _refusing(run: Run) -> float:
     began = time.monotonic()
     quiet_since = began
     acked = sum(len(producer.acks) for producer in run.stack.producers)
-    while time.monotonic() - quiet_since < 1.0 and time.monotonic() - began < 30:
+    while time.monotonic() - quiet_since < 0.5 and time.monotonic() - began < 30:
         await asyncio.sleep(0.05)
         count = sum(len(producer.acks) for producer in run.stack.producers)
         if count != acked:

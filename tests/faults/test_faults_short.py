@@ -33,7 +33,7 @@ SHORT = {
 
 @pytest.mark.parametrize("name", SHORT)
 async def test_what_is_acknowledged_is_delivered_once_and_in_order(name: str) -> None:
-    outcome = await run(SHORT[name], SEED, size=Size(kills=5 if name == "publisher killed" else 3))
+    outcome = await run(SHORT[name], SEED, size=Size(kills=5 if name == "publisher killed" else 2))
     assert outcome.result == HELD, f"seed {outcome.seed}: {outcome.problems}"
     assert outcome.figures["acknowledged"] > 0
     assert outcome.figures["delivered"] > outcome.figures["acknowledged"]

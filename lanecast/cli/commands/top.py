@@ -131,7 +131,8 @@ class _Top:
             try:
                 self._snapshot = await self._look(client)
             except LanecastError as error:
-                self._snapshot.problem = f"{' '.join(str(error).split())}; these figures are from before"
+                self._snapshot.seen = time.time()
+                self._snapshot.problem = " ".join(str(error).split())
         self._snapshot.paused = self._paused
 
     async def _look(self, client: MetricsClient) -> Snapshot:

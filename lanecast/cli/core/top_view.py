@@ -51,6 +51,8 @@ class Snapshot:
     types: pb.GetLatencyResponse | None = None
     problem: str = ""
     """Why it is not newer than it is."""
+    seen: float = 0.0
+    """When that was found out, as `now`."""
     paused: bool = False
     keys: bool = True
 
@@ -85,8 +87,14 @@ def _head(snapshot: Snapshot, width: int) -> list[Text]:
     title.append(f"   {snapshot.throughput.connections:,}").append(" connections   at ", "dim").append(snapshot.target)
     lines = [title, *_processes(snapshot, width)]
     if snapshot.problem:
-        lines.append(Text(snapshot.problem, "bold red"))
+        old = f"these figures are {ago(time_since(snapshot))} old: "
+        lines += [Text(part, "bold red") for part in wrap(old + snapshot.problem, width)]
     return lines
+
+
+def time_since(snapshot: Snapshot) -> float:
+    """Return the age of what is shown, in seconds."""
+    return max(0.0, snapshot.seen - snapshot.now)
 
 
 def _processes(snapshot: Snapshot, width: int) -> list[Text]:

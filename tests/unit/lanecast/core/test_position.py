@@ -53,6 +53,11 @@ def test_a_lineage_knows_where_each_epoch_ends() -> None:
         lineage.end_of("d")
 
 
+def test_an_epoch_ends_where_any_later_one_begins() -> None:
+    lineage = Lineage([EpochStart("a", 1), EpochStart("b", 10), EpochStart("c", 5)])  # the second crash undid more
+    assert [lineage.end_of(epoch) for epoch in "abc"] == [5, 5, None]
+
+
 def test_a_log_without_an_epoch_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="at least one epoch"):
         Lineage([])
