@@ -277,6 +277,9 @@ def _explain(shown: str, settings: JetStreamSettings, words: str) -> str:
         return f"the NATS server {shown} does not let us in: check {where}"
     if "certificate" in words.lower() or "ssl" in words.lower() or "tls" in words.lower():
         return f"no TLS connection to the NATS server {shown} ({words}): check tls:// and log_tls_ca"
+    if "reset by peer" in words.lower():
+        # A server that refuses a password may cut the connection before its words have been read.
+        return f"the NATS server {shown} ended the connection at once ({words}): check user and password"
     return f"the NATS server {shown} cannot be reached ({words}): start it, or correct the address"
 
 
