@@ -25,8 +25,10 @@ from metrics_svc.core.catalogue import METRICS
 
 CHANNEL = "agent:42"
 PER_LANE = 5
-COMPUTED = {names.SLO_EVENTS, names.SLO_FAR_LATE, names.SLO_BURN_RATE, names.SLO_BUDGET_REMAINING}
-"""Not recorded on the way of an event: metrics_svc works it out of what it was sent."""
+COMPUTED = {names.SLO_EVENTS, names.SLO_FAR_LATE, names.SLO_BURN_RATE, names.SLO_BUDGET_REMAINING} | {
+    name for name in METRICS if name.startswith("lanecast.rollout.")
+}
+"""Not recorded on the way of an event: metrics_svc works it out of what it was sent, or a rollout has to run."""
 HOPS = ("sdk_queue", "ingest", "log", "lane_wait", "transit", "edge_wait", "socket_write")
 
 
