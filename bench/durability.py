@@ -37,7 +37,7 @@ class _Subscriber:
     def __init__(self) -> None:
         self.at_ns = 0
 
-    def offer(self, _group: Group) -> None:
+    def offer(self, _group: Group, _now_ns: int) -> None:
         self.at_ns = time.perf_counter_ns()
 
 
@@ -48,7 +48,7 @@ class _Bench:
         hub, self.subscriber = Hub(), _Subscriber()
         self.channels = [f"agent:{number}" for number in range(_CHANNELS)]
         for channel in self.channels:
-            hub.join(channel, self.subscriber)
+            hub.join(channel, LANES, self.subscriber)
         self.ingest = Ingest(log, registry, hub, Tail(), Instruments(), LoadLimit(), Arms(DEFAULT), Activity(), _fail)
         self.order = ProducerOrder()
         self.number = self.answered = 0

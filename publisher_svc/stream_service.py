@@ -168,9 +168,9 @@ class _Stream:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def offer(self, group: Group) -> None:
+    def offer(self, group: Group, now_ns: int) -> None:
         """Take new events; see `hub.Receiver`."""
-        if self._downstream.offer(group, time.time_ns()):
+        if self._downstream.offer(group, now_ns):
             self._wake.set()
 
     def switch(self) -> None:
@@ -215,7 +215,7 @@ class _Stream:
     def close(self) -> None:
         """Leave all channels."""
         for channel in self._channels:
-            self._hub.leave(channel, self)
+            self._hub.leave(channel, self._downstream.lanes, self)
         self._channels.clear()
 
     async def _serve(self, requests: AsyncIterator[pb.StreamEventsRequest]) -> None:
@@ -262,7 +262,7 @@ class _Stream:
             live = self._reader.head((channel, lane)) <= beginning.cursor
             self._downstream.add(channel, lane, beginning.cursor, live=live)
         self._channels.add(channel)
-        self._hub.join(channel, self)
+        self._hub.join(channel, self._downstream.lanes, self)
         positions = [
             LanePosition(lane=lane.wire_value, epoch=self._reader.epoch, offset=beginning.cursor)
             for lane, beginning in beginnings.items()
@@ -289,7 +289,7 @@ class _Stream:
         for channel in channels:
             if channel in self._channels:
                 self._channels.discard(channel)
-                self._hub.leave(channel, self)
+                self._hub.leave(channel, self._downstream.lanes, self)
                 self._downstream.remove(channel)
 
     # Delivery
