@@ -23,7 +23,7 @@ from lanecast.v1.event_pb2 import Event
 from publisher_svc.core.activity import Activity
 from publisher_svc.core.admission import LoadLimit, ProducerOrder
 from publisher_svc.core.arms import Arms
-from publisher_svc.core.downstream import Group
+from publisher_svc.core.group import Group
 from publisher_svc.core.registry import TypeRegistry
 from publisher_svc.core.tail import Tail
 from publisher_svc.hub import Hub

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from lanecast.core.priority import Priority
-from publisher_svc.core.downstream import Group
+from publisher_svc.core.group import Group
 
 
 class Receiver(Protocol):

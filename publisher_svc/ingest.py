@@ -37,8 +37,8 @@ from publisher_svc.core import admission
 from publisher_svc.core.activity import Activity
 from publisher_svc.core.admission import LoadLimit, ProducerOrder, Refusal
 from publisher_svc.core.arms import Arms
-from publisher_svc.core.downstream import Group, groups_of
 from publisher_svc.core.expiry import NANOS_PER_MILLI, marked
+from publisher_svc.core.group import Group, groups_of
 from publisher_svc.core.quota import Screen
 from publisher_svc.core.registry import TypeRegistry
 from publisher_svc.core.tail import Tail

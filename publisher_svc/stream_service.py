@@ -21,8 +21,9 @@ from lanecast.runtime import status
 from lanecast.v1 import publisher_pb2 as pb
 from lanecast.v1.event_pb2 import Advance, EventError, LanePosition
 from publisher_svc.core.arms import Arms
-from publisher_svc.core.downstream import Downstream, Group, groups_left
-from publisher_svc.core.expiry import Expiry
+from publisher_svc.core.downstream import Downstream
+from publisher_svc.core.expiry import Expiry, groups_left
+from publisher_svc.core.group import Group
 from publisher_svc.core.tally import BatchTally
 from publisher_svc.hub import Hub
 from publisher_svc.ingest import Ingest

@@ -30,8 +30,8 @@ from lanecast.v1 import publisher_pb2 as pb
 from lanecast.v1.event_pb2 import Event, EventBatch, LanePosition
 from lanecast.v1.gateway_pb2 import ClientFrame, Hello, ServerFrame, Subscribe
 from publisher_svc.core.arms import Arms
-from publisher_svc.core.downstream import groups_of
 from publisher_svc.core.expiry import Expiry
+from publisher_svc.core.group import groups_of
 from publisher_svc.core.registry import TypeRegistry
 from publisher_svc.core.tail import Tail
 from publisher_svc.core.tally import BatchTally
