@@ -23,7 +23,7 @@ from lanecast.v1.event_pb2 import Event
 from publisher_svc.core.activity import Activity
 from publisher_svc.core.admission import LoadLimit, ProducerOrder
 from publisher_svc.core.arms import Arms
-from publisher_svc.core.downstream import Group
+from publisher_svc.core.group import Group
 from publisher_svc.core.registry import TypeRegistry
 from publisher_svc.core.tail import Tail
 from publisher_svc.hub import Hub
@@ -37,7 +37,7 @@ class _Subscriber:
     def __init__(self) -> None:
         self.at_ns = 0
 
-    def offer(self, _group: Group) -> None:
+    def offer(self, _group: Group, _now_ns: int) -> None:
         self.at_ns = time.perf_counter_ns()
 
 
@@ -48,7 +48,7 @@ class _Bench:
         hub, self.subscriber = Hub(), _Subscriber()
         self.channels = [f"agent:{number}" for number in range(_CHANNELS)]
         for channel in self.channels:
-            hub.join(channel, self.subscriber)
+            hub.join(channel, LANES, self.subscriber)
         self.ingest = Ingest(log, registry, hub, Tail(), Instruments(), LoadLimit(), Arms(DEFAULT), Activity(), _fail)
         self.order = ProducerOrder()
         self.number = self.answered = 0

@@ -22,7 +22,7 @@ from typing import Literal
 import uuid_utils
 
 from lanecast.core import wire
-from lanecast.core.channel import is_reserved
+from lanecast.core.channel import RESERVED_PREFIX, is_reserved
 from lanecast.core.instruments import (
     EVENT_ACCEPTED,
     EVENT_DUPLICATE,
@@ -37,8 +37,8 @@ from publisher_svc.core import admission
 from publisher_svc.core.activity import Activity
 from publisher_svc.core.admission import LoadLimit, ProducerOrder, Refusal
 from publisher_svc.core.arms import Arms
-from publisher_svc.core.downstream import Group, groups_of
 from publisher_svc.core.expiry import NANOS_PER_MILLI, marked
+from publisher_svc.core.group import Group, groups_of
 from publisher_svc.core.quota import Screen
 from publisher_svc.core.registry import TypeRegistry
 from publisher_svc.core.tail import Tail
@@ -73,13 +73,18 @@ class Submission:
     open: int = 0
 
 
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    entry: Entry
-    event: Event
-    submission: Submission
-    index: int
-    size: int
+class _Waiting(Entry):
+    """An event that waits to be stored, and for whom. The submission is let go of once the event has its result."""
+
+    __slots__ = ("event", "index", "size", "submission")
+
+    def __init__(self, event: Event, lane: Priority, accept_ns: int, submission: Submission, index: int) -> None:
+        data = event.SerializeToString()
+        super().__init__(event.channel, lane, event.id, data, accept_ns)
+        self.event = event
+        self.submission = submission
+        self.index = index
+        self.size = len(data)
 
 
 class Ingest:
@@ -161,7 +166,7 @@ class Ingest:
         """Return about how many events of a lane wait to be committed, and when the oldest was accepted; 0: none."""
         queue = self._express if lane in EXPRESS_LANES else self._bulk
         step = len(queue) // _COUNTED + 1  # a long queue is counted by a part of it
-        counted = [each.entry.accept_ns for each in islice(queue, 0, None, step) if each.entry.lane is lane]
+        counted = [each.accept_ns for each in islice(queue, 0, None, step) if each.lane is lane]
         return len(counted) * step, min(counted, default=0)
 
     def submit(
@@ -176,36 +181,45 @@ class Ingest:
         accept_ns = time.time_ns()
         submission = Submission(order, on_done, results=[None] * len(events))
         refuse = self._refuse_anonymous if screen is None else screen.around(self._refuse)
+        let_in: list[_Waiting] = []
         for index, event in enumerate(events):
             refusal = refuse(event, order)
-            if refusal is not None:
-                submission.results[index] = refusal
-                order.settle(event.channel, event.priority, event.id, refusal)
-                self._rejected.add(event.priority, refusal.reason, event.channel)
+            if refusal is None:
+                let_in.append(self._let_in(event, source, accept_ns, submission, index))
                 continue
-            self._queue(event, source, accept_ns, submission, index)
-        if not submission.open:
+            submission.results[index] = refusal
+            order.settle(event.channel, event.priority, event.id, refusal)
+            self._rejected.add(event.priority, refusal.reason, event.channel)
+        if not let_in:
             on_done(submission)
             return submission
+        submission.open = len(let_in)
+        submission.size = sum([waiting.size for waiting in let_in])
+        if self._waiting_for_log or self._express or self._bulk or self._put_off or not _is_slice(let_in):
+            for waiting in let_in:
+                (self._express if waiting.lane in EXPRESS_LANES else self._bulk).append(waiting)
+            let_in = []
         if not self._waiting_for_log:
-            self._commit_at_once()
+            self._commit_at_once(let_in or self._put_off or self._next_slice())
         if self._express or self._bulk or self._put_off:
             self._idle.clear()
             self._wake.set()
         return submission
 
     def _refuse_anonymous(self, event: Event, order: ProducerOrder) -> Refusal | None:
-        return admission.reserved(event) or self._refuse(event, order)
+        if event.channel.startswith(RESERVED_PREFIX):
+            return admission.reserved(event)
+        return self._refuse(event, order)
 
     def _refuse(self, event: Event, order: ProducerOrder) -> Refusal | None:
         refusal = admission.check_event(event, self._registry)
         if refusal is not None:
             return refusal
-        if not order.passes(event):
+        if order.fences and not order.passes(event):
             return admission.out_of_order()
         return self._limit.refuse(_LANES[event.priority])
 
-    def _queue(self, event: Event, source: str, accept_ns: int, submission: Submission, index: int) -> None:
+    def _let_in(self, event: Event, source: str, accept_ns: int, submission: Submission, index: int) -> _Waiting:
         if not event.id:
             event.id = str(uuid_utils.uuid7())
         if source and not event.source:
@@ -213,17 +227,12 @@ class Ingest:
         if event.offset or event.prev_offset or event.accept_time_unix_nano or event.store_time_unix_nano:
             for name in _OURS:
                 event.ClearField(name)
-        data = event.SerializeToString()
-        lane = _LANES[event.priority]
-        size = len(data)
-        waiting = _Waiting(Entry(event.channel, lane, event.id, data, accept_ns), event, submission, index, size)
+        waiting = _Waiting(event, _LANES[event.priority], accept_ns, submission, index)
         if event.ttl_millis:
-            waiting.entry.ends_ns = time.monotonic_ns() + event.ttl_millis * NANOS_PER_MILLI
+            waiting.ends_ns = time.monotonic_ns() + event.ttl_millis * NANOS_PER_MILLI
             self._timed = True
-        (self._express if lane in EXPRESS_LANES else self._bulk).append(waiting)
-        self._limit.add(size)
-        submission.open += 1
-        submission.size += size
+        self._limit.add(waiting.size)
+        return waiting
 
     async def _run(self) -> None:
         while True:
@@ -242,7 +251,7 @@ class Ingest:
         """Commit beside what is under way. Events of different queues do not wait for one another's answer."""
         queues: dict[int, list[_Waiting]] = {}
         for waiting in batch:
-            queues.setdefault(self._log.queue_of(waiting.entry.key), []).append(waiting)
+            queues.setdefault(self._log.queue_of(waiting.key), []).append(waiting)
         for part in queues.values():
             task = asyncio.create_task(self._commit(part), name="overlapping-commit")
             self._overlapping.add(task)
@@ -255,16 +264,16 @@ class Ingest:
         batch = [express.popleft() for _ in range(min(_EXPRESS_SLICE, len(express)))]
         if not batch:
             return [bulk.popleft() for _ in range(min(BULK_BATCH_EVENTS, len(bulk)))]
-        if len(batch) + len(bulk) <= _SHARED_SLICE and all(w.entry.lane is not Priority.CRITICAL for w in batch):
+        if len(batch) + len(bulk) <= _SHARED_SLICE and all(w.lane is not Priority.CRITICAL for w in batch):
             batch += bulk
             bulk.clear()
         return batch
 
-    def _commit_at_once(self) -> None:
-        """Commit the next slice here and now, as long as the log need not wait: waking a task costs as much again."""
-        batch, self._put_off = self._put_off or self._next_slice(), []
+    def _commit_at_once(self, batch: list[_Waiting]) -> None:
+        """Commit a slice here and now, as long as the log need not wait: waking a task costs as much again."""
+        self._put_off = []
         try:
-            stored = self._log.append_nowait([waiting.entry for waiting in batch])
+            stored = self._log.append_nowait(batch)
         except LogError as error:
             self._refuse_all(batch, error)
             return
@@ -274,14 +283,13 @@ class Ingest:
         self._trace(batch)
         if self._needs_sync:
             self._acknowledge_later(batch)
-            return
-        for waiting in batch:
-            self._settle(waiting, None)
+        else:
+            self._settle_stored(batch)
 
     async def _commit(self, batch: list[_Waiting]) -> None:
         self._waiting_for_log = not self._log.overlapping
         try:
-            await self._log.append([waiting.entry for waiting in batch])
+            await self._log.append(batch)
         except LogError as error:
             self._refuse_all(batch, error)
             return
@@ -311,47 +319,55 @@ class Ingest:
 
     async def _acknowledge(self, batch: list[_Waiting]) -> None:
         for waiting in batch:
-            self._settle(waiting, await self._check_reuse(waiting) if waiting.entry.duplicate else None)
+            self._settle(waiting, await self._check_reuse(waiting) if waiting.duplicate else None)
 
     def _refuse_all(self, batch: list[_Waiting], error: LogError) -> None:
         """Refuse what could not be stored, and whatever waits behind it in a producer's channel and lane."""
         log.error("events were refused: %s", error)
         refusal = admission.not_stored(str(error))
         for waiting in batch:
-            waiting.submission.order.hold(waiting.entry.channel, waiting.entry.lane, waiting.entry.event_id)
+            waiting.submission.order.hold(waiting.channel, waiting.lane, waiting.event_id)
+        failed = {(waiting.submission.order, waiting.key) for waiting in batch}
         for waiting in batch:
             self._settle(waiting, refusal)
-        failed = {(waiting.submission.order, waiting.entry.key) for waiting in batch}
         for queue in (self._express, self._bulk):
-            for waiting in [each for each in queue if (each.submission.order, each.entry.key) in failed]:
+            for waiting in [each for each in queue if (each.submission.order, each.key) in failed]:
                 queue.remove(waiting)
                 self._settle(waiting, admission.out_of_order())
 
-    def _dispatch(self, fresh: list[Entry]) -> None:
+    def _dispatch(self, fresh: Sequence[Entry]) -> None:
         """Keep new events in the tail and offer them to subscribers, grouped by channel and lane in log order."""
-        stored = wire.event_store_time(time.time_ns())
+        now_ns = time.time_ns()
+        stored = wire.event_store_time(now_ns)
+        self._tail.add(fresh)
         wanted: dict[ChannelLane, list[Entry]] = {}
         for entry in fresh:
-            key = entry.key
-            self._tail.add(key, entry.offset, entry.prev_offset, entry.data)
-            if self._hub.wants(entry.channel):
-                wanted.setdefault(key, []).append(entry)
+            same = wanted.get(entry.key)
+            if same is None:
+                wanted[entry.key] = [entry]
+            else:
+                same.append(entry)
         for key, entries in wanted.items():
-            head = self.batch_head(key)
+            receivers = self._hub.receivers(key)
+            if not receivers:
+                continue
+            head = self._heads.get(key) or self.batch_head(key)
             groups: Iterable[Group]
             if len(entries) == 1:
                 data = entries[0].data + stored
                 groups = (Group(*key, head, [data], entries[0].offset, len(data)),)
             else:
-                groups = groups_of(*key, head, ((entry.offset, entry.data + stored) for entry in entries))
+                groups = groups_of(*key, head, [(entry.offset, entry.data + stored) for entry in entries])
             if self._timed and any(entry.ends_ns for entry in entries):
                 groups = marked(groups, [(entry.offset, entry.prev_offset, entry.ends_ns) for entry in entries])
-            self._hub.dispatch(groups)
+            for group in groups:
+                for receiver in receivers:
+                    receiver.offer(group, now_ns)
 
     def _trace(self, batch: list[_Waiting]) -> None:
         """Note the spans of what was committed, after everything that somebody waits for."""
         if self.tracing is not None:
-            self.tracing.committed(((each.entry, each.event) for each in batch), len(batch), time.time_ns())
+            self.tracing.committed(((each, each.event) for each in batch), len(batch), time.time_ns())
 
     def batch_head(self, key: ChannelLane) -> bytes:
         """Return `wire.batch_head` of a channel and lane."""
@@ -371,7 +387,7 @@ class Ingest:
     async def _check_reuse(self, waiting: _Waiting) -> Refusal | None:
         """Tell a retry from an id that was used for another payload."""
         try:
-            first = await self._log.get(waiting.entry.offset)
+            first = await self._log.get(waiting.offset)
         except LogError as error:
             return admission.not_stored(str(error))
         if first is None or Event.FromString(first.data).data == waiting.event.data:
@@ -379,23 +395,53 @@ class Ingest:
         return admission.id_reused(waiting.event.id)
 
     def _settle(self, waiting: _Waiting, refusal: Refusal | None) -> None:
-        entry, submission = waiting.entry, waiting.submission
+        if refusal is None and not waiting.duplicate:
+            self._settle_stored([waiting])
+            return
+        submission = waiting.submission
         self._limit.remove(waiting.size)
-        if refusal is not None or submission.order.fenced:
-            submission.order.settle(entry.channel, entry.lane, entry.event_id, refusal)
-        submission.results[waiting.index] = entry if refusal is None else refusal
         if refusal is not None:
-            self._rejected.add(entry.lane, refusal.reason, entry.channel)
-        elif is_reserved(entry.channel):
-            self._synthetic[entry.lane].add()
-        elif entry.duplicate:
-            self._duplicate[entry.lane].add()
+            submission.order.settle(waiting.channel, waiting.lane, waiting.event_id, refusal)
+            self._rejected.add(waiting.lane, refusal.reason, waiting.channel)
         else:
-            self._accepted[entry.lane].add()
-            self._activity.count(entry.channel)
-        submission.open -= 1
-        if not submission.open:
-            submission.on_done(submission)
+            if submission.order.fences:
+                submission.order.settle(waiting.channel, waiting.lane, waiting.event_id, None)
+            counters = self._synthetic if is_reserved(waiting.channel) else self._duplicate
+            counters[waiting.lane].add()
+        _answer(waiting, waiting if refusal is None else refusal)
+
+    def _settle_stored(self, batch: list[_Waiting]) -> None:
+        """Count and answer events that were stored, none of which was there already."""
+        self._limit.remove(sum([waiting.size for waiting in batch]), len(batch))
+        counters, counted = self._accepted, []
+        for waiting in batch:
+            order, channel = waiting.submission.order, waiting.channel
+            if order.fences:
+                order.settle(channel, waiting.lane, waiting.event_id, None)
+            if channel.startswith(RESERVED_PREFIX):
+                self._synthetic[waiting.lane].add()
+            else:
+                counters[waiting.lane].value += 1
+                counted.append(channel)
+            _answer(waiting, waiting)
+        self._activity.count(counted)
+
+
+def _is_slice(events: list[_Waiting]) -> bool:
+    """Say whether events that arrived together may be committed together; see `Ingest._next_slice`."""
+    if len(events) > _SHARED_SLICE:
+        return False
+    critical = sum([waiting.lane is Priority.CRITICAL for waiting in events])
+    return not critical or critical == len(events)
+
+
+def _answer(waiting: _Waiting, result: Entry | Refusal) -> None:
+    submission = waiting.submission
+    del waiting.submission  # it holds the result: without this they would keep each other until a garbage collection
+    submission.results[waiting.index] = result
+    submission.open -= 1
+    if not submission.open:
+        submission.on_done(submission)
 
 
 class _RejectionCounters:

@@ -7,7 +7,6 @@ events to `ingest` and knows nothing of the log.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -20,11 +19,11 @@ from lanecast.core.limits import (
 from lanecast.errors import LanecastError, StatusError, UnavailableError
 from lanecast.runtime import status
 from lanecast.v1 import publisher_pb2 as pb
-from lanecast.v1.event_pb2 import PRIORITY_CRITICAL, Event, EventError
-from publisher_svc.core.admission import ProducerOrder, Refusal
+from lanecast.v1.event_pb2 import PRIORITY_CRITICAL, Event
+from publisher_svc.core.admission import ProducerOrder
+from publisher_svc.core.answers import Answers, result_of
 from publisher_svc.identity import Doorkeeper, Visitor, token_expired
 from publisher_svc.ingest import Ingest, Submission
-from publisher_svc.log.base import Entry
 from publisher_svc.pause import PauseWatch
 
 _ACK_INTERVAL_SECONDS = 0.008
@@ -78,7 +77,7 @@ class PublishService:
 
         self._ingest.submit(request.events, "", ProducerOrder(), on_done, screen)
         submission = await done
-        return pb.PublishEventsResponse(epoch=self._epoch, results=_results(submission.results))
+        return pb.PublishEventsResponse(epoch=self._epoch, results=[result_of(each) for each in submission.results])
 
     async def publish_event_stream(self, requests: AsyncIterator[pb.PublishEventStreamRequest], context: Any) -> None:
         """Answer PublishEventStream."""
@@ -135,13 +134,12 @@ class _PublishSession:
         self._pause = pause
         self._ingest = ingest
         self._opened = opened
-        self._epoch = opened.epoch
         self._source = source
         self._context = context
         self._visitor = visitor
         self._expired = False
         self._order = ProducerOrder()
-        self._answers: deque[pb.PublishEventStreamResponse] = deque()
+        self._answers = Answers(opened.epoch)
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -234,23 +232,17 @@ class _PublishSession:
 
     def _on_done(self, first_sequence: int, submission: Submission) -> None:
         self._open -= 1
-        results = _results(submission.results)
         self._unanswered = max(0, self._unanswered - submission.size)
         if self._unanswered <= PUBLISH_CREDIT_BYTES:
             self._room.set()
         # A lone event is answered at once: its sender may be waiting for just that. Answers to many share messages.
-        self._hurry = self._hurry or (len(results) == 1 and not self._open)
-        last = self._answers[-1].acks if self._answers else None
-        if last is not None and last.results and last.first_sequence + len(last.results) == first_sequence:
-            last.results.extend(results)
-        else:
-            acks = pb.PublishAcks(epoch=self._epoch, first_sequence=first_sequence, results=results)
-            self._answers.append(pb.PublishEventStreamResponse(acks=acks))
+        self._hurry = self._hurry or (len(submission.results) == 1 and not self._open)
+        self._answers.add(first_sequence, submission.results)
         self._wake.set()
 
     def _answer(self, response: pb.PublishEventStreamResponse) -> None:
         self._hurry = True
-        self._answers.append(response)
+        self._answers.say(response)
         self._wake.set()
 
     async def _write(self) -> None:
@@ -266,9 +258,9 @@ class _PublishSession:
             last = loop.time()
             answered = 0
             while self._answers:
-                answer = self._answers.popleft()
-                answered += len(answer.acks.results)
-                await self._context.write(answer)
+                message, events = self._answers.take()
+                answered += events
+                await self._context.write(message)
             if self._ended and not self._open:
                 return
             self._wake.clear()
@@ -292,22 +284,3 @@ def _check_count(count: int) -> None:
             f"the message has {count} events: send 1 to {MAX_EVENTS_PER_MESSAGE}",
             field="events",
         )
-
-
-def _results(results: Sequence[Entry | Refusal | None]) -> list[pb.PublishResult]:
-    return [_result(result) for result in results]
-
-
-def _result(result: Entry | Refusal | None) -> pb.PublishResult:
-    if isinstance(result, Entry):
-        if not result.duplicate:
-            return pb.PublishResult(offset=result.offset)
-        return pb.PublishResult(offset=result.offset, duplicate=True)
-    assert result is not None, "a submission is answered only when each event has its result"
-    error = EventError(
-        code=result.code,
-        reason=result.reason,
-        message=result.message,
-        retry_delay_millis=result.retry_delay_millis,
-    )
-    return pb.PublishResult(error=error)

@@ -21,8 +21,9 @@ from lanecast.runtime import status
 from lanecast.v1 import publisher_pb2 as pb
 from lanecast.v1.event_pb2 import Advance, EventError, LanePosition
 from publisher_svc.core.arms import Arms
-from publisher_svc.core.downstream import Downstream, Group, groups_left
-from publisher_svc.core.expiry import Expiry
+from publisher_svc.core.downstream import Downstream
+from publisher_svc.core.expiry import Expiry, groups_left
+from publisher_svc.core.group import Group
 from publisher_svc.core.tally import BatchTally
 from publisher_svc.hub import Hub
 from publisher_svc.ingest import Ingest
@@ -168,9 +169,9 @@ class _Stream:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def offer(self, group: Group) -> None:
+    def offer(self, group: Group, now_ns: int) -> None:
         """Take new events; see `hub.Receiver`."""
-        if self._downstream.offer(group, time.time_ns()):
+        if self._downstream.offer(group, now_ns):
             self._wake.set()
 
     def switch(self) -> None:
@@ -215,7 +216,7 @@ class _Stream:
     def close(self) -> None:
         """Leave all channels."""
         for channel in self._channels:
-            self._hub.leave(channel, self)
+            self._hub.leave(channel, self._downstream.lanes, self)
         self._channels.clear()
 
     async def _serve(self, requests: AsyncIterator[pb.StreamEventsRequest]) -> None:
@@ -262,7 +263,7 @@ class _Stream:
             live = self._reader.head((channel, lane)) <= beginning.cursor
             self._downstream.add(channel, lane, beginning.cursor, live=live)
         self._channels.add(channel)
-        self._hub.join(channel, self)
+        self._hub.join(channel, self._downstream.lanes, self)
         positions = [
             LanePosition(lane=lane.wire_value, epoch=self._reader.epoch, offset=beginning.cursor)
             for lane, beginning in beginnings.items()
@@ -289,7 +290,7 @@ class _Stream:
         for channel in channels:
             if channel in self._channels:
                 self._channels.discard(channel)
-                self._hub.leave(channel, self)
+                self._hub.leave(channel, self._downstream.lanes, self)
                 self._downstream.remove(channel)
 
     # Delivery

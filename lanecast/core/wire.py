@@ -20,10 +20,12 @@ def _tag(field: int, wire_type: int) -> bytes:
 
 def varint(value: int) -> bytes:
     """Encode a non-negative integer below 2^64 as a base-128 varint."""
-    if value < 0x80:
+    if value < _MADE:
         return _SMALL[value]
-    if value < 0x4000:  # the length of most events
-        return bytes((value & 0x7F | 0x80, value >> 7))
+    if value < 0x200000:
+        return bytes((value & 0x7F | 0x80, value >> 7 & 0x7F | 0x80, value >> 14))
+    if value < 0x10000000:
+        return bytes((value & 0x7F | 0x80, value >> 7 & 0x7F | 0x80, value >> 14 & 0x7F | 0x80, value >> 21))
     parts = bytearray()
     while value > 0x7F:
         parts.append(value & 0x7F | 0x80)
@@ -32,7 +34,9 @@ def varint(value: int) -> bytes:
     return bytes(parts)
 
 
-_SMALL = tuple(bytes((value,)) for value in range(128))
+_MADE = 0x4000
+"""Below this, values are looked up: the length of most events is, and making its two bytes costs five times as much."""
+_SMALL = tuple(bytes((value,)) if value < 0x80 else bytes((value & 0x7F | 0x80, value >> 7)) for value in range(_MADE))
 
 _EVENT_OFFSET = _tag(16, _I64)
 _EVENT_PREV_OFFSET = _tag(17, _I64)

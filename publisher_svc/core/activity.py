@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from itertools import chain
 
 from lanecast.core.channel import is_reserved
@@ -32,13 +32,15 @@ class Activity:
         self.uncounted = 0
         """Events of channels for which there was no room, since the start."""
 
-    def count(self, channel: str) -> None:
-        """Count an event."""
-        try:
-            self._present[channel] += 1
-        except KeyError:
-            if len(self._present) < MAX_CHANNELS:
-                self._present[channel] = 1
+    def count(self, channels: Iterable[str]) -> None:
+        """Count events, given as the channel of each."""
+        present = self._present
+        for channel in channels:
+            known = present.get(channel)
+            if known is not None:
+                present[channel] = known + 1
+            elif len(present) < MAX_CHANNELS:
+                present[channel] = 1
             else:
                 self.uncounted += 1
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+from google.protobuf.message import DecodeError, Message
+
 from lanecast.core.channel import check_channel, is_reserved
 from lanecast.core.limits import (
     MAX_ID_BYTES,
@@ -18,7 +20,7 @@ from lanecast.core.limits import (
 )
 from lanecast.core.priority import LANES, Priority
 from lanecast.v1.event_pb2 import Event
-from publisher_svc.core.registry import TypeRegistry, parses
+from publisher_svc.core.registry import TypeRegistry
 
 _INVALID_ARGUMENT, _ALREADY_EXISTS, _PERMISSION_DENIED, _RESOURCE_EXHAUSTED, _ABORTED = 3, 6, 7, 8, 10
 _LANES = {int(lane): lane for lane in LANES}
@@ -44,14 +46,27 @@ def check_event(event: Event, registry: TypeRegistry) -> Refusal | None:
     if event.priority not in _LANES:
         message = f"lane {event.priority} is unknown: set priority to CRITICAL, HIGH, NORMAL or LOW"
         return Refusal(_INVALID_ARGUMENT, "LANE_UNKNOWN", message)
-    return _check_sizes(event) or _check_payload(event, registry)
+    event_id = event.id
+    # As good as every event has an ordinary id and no other text: the longer way is for the others.
+    ordinary = len(event_id) <= MAX_ID_BYTES and event_id.isascii()
+    if not ordinary or event.source or event.conflation_key or event.trace_context:
+        refusal = _check_sizes(event)
+        if refusal is not None:
+            return refusal
+    data = event.data
+    value = data.value
+    message_class = registry.find(data.type_url)
+    if message_class is not None and len(value) <= MAX_PAYLOAD_BYTES:
+        try:
+            message_class.FromString(value)
+        except DecodeError:
+            pass
+        else:
+            return None
+    return _payload_refused(data.type_url, value, message_class)
 
 
 def _check_sizes(event: Event) -> Refusal | None:
-    event_id, source, key = event.id, event.source, event.conflation_key
-    short = len(event_id) <= MAX_ID_BYTES and len(source) <= MAX_SOURCE_BYTES and len(key) <= MAX_KEY_BYTES
-    if short and event_id.isascii() and source.isascii() and key.isascii() and not event.trace_context:
-        return None  # as good as every event
     for name, text, limit in (
         ("id", event.id, MAX_ID_BYTES),
         ("source", event.source, MAX_SOURCE_BYTES),
@@ -66,25 +81,20 @@ def _check_sizes(event: Event) -> Refusal | None:
     return None
 
 
-def _check_payload(event: Event, registry: TypeRegistry) -> Refusal | None:
-    data = event.data
-    value = data.value
+def _payload_refused(type_url: str, value: bytes, message_class: type[Message] | None) -> Refusal:
     if len(value) > MAX_PAYLOAD_BYTES:
         message = f"the payload has {len(value)} bytes: send at most {MAX_PAYLOAD_BYTES}, and a reference for more"
         return Refusal(_INVALID_ARGUMENT, "PAYLOAD_TOO_LARGE", message)
-    message_class = registry.find(data.type_url)
     if message_class is None:
-        name = data.type_url.rpartition("/")[2][:200]
+        name = type_url.rpartition("/")[2][:200]
         message = (
             f"type {name!r} is not registered: publish one that ListEventTypes names, or have the operator load yours"
             if name
             else "the event has no data: set data to a message packed into google.protobuf.Any"
         )
         return Refusal(_INVALID_ARGUMENT, "TYPE_UNKNOWN", message)
-    if not parses(message_class, value):
-        message = f"the payload is not a valid {message_class.DESCRIPTOR.full_name}: serialise that type, or name yours"
-        return Refusal(_INVALID_ARGUMENT, "PAYLOAD_UNPARSABLE", message)
-    return None
+    message = f"the payload is not a valid {message_class.DESCRIPTOR.full_name}: serialise that type, or name yours"
+    return Refusal(_INVALID_ARGUMENT, "PAYLOAD_UNPARSABLE", message)
 
 
 def reserved(event: Event) -> Refusal | None:
@@ -138,9 +148,9 @@ class LoadLimit:
         self.events += 1
         self.bytes += size
 
-    def remove(self, size: int) -> None:
-        """Count an event that no longer waits."""
-        self.events -= 1
+    def remove(self, size: int, events: int = 1) -> None:
+        """Count events that no longer wait, `size` bytes in all."""
+        self.events -= events
         self.bytes -= size
 
 
@@ -152,21 +162,17 @@ class ProducerOrder:
     """
 
     def __init__(self) -> None:
-        self._fences: dict[tuple[str, int], str] = {}
+        self.fences: dict[tuple[str, int], str] = {}
+        """Channels and lanes in which an event waits to be sent again, with its id."""
         self._held: set[tuple[str, int]] = set()
         """Fences that `hold` has set."""
 
-    @property
-    def fenced(self) -> bool:
-        """True while an event waits to be sent again."""
-        return bool(self._fences)
-
     def passes(self, event: Event) -> bool:
         """Say whether an event may be tried now."""
-        if not self._fences:
+        if not self.fences:
             return True
         key = (event.channel, event.priority)
-        fence = self._fences.get(key)
+        fence = self.fences.get(key)
         if fence == event.id:
             # It is tried now, and those behind it with it; should it be refused again, `settle` puts the fence back.
             self._lift(key)
@@ -182,15 +188,15 @@ class ProducerOrder:
         key = (channel, lane)
         if key not in self._held:
             self._held.add(key)
-            self._fences[key] = event_id
+            self.fences[key] = event_id
 
     def settle(self, channel: str, lane: int, event_id: str, refusal: Refusal | None) -> None:
         """Take note of the outcome of an event that was tried."""
         if refusal is not None and refusal.retry_delay_millis:
-            self._fences.setdefault((channel, lane), event_id)
-        elif self._fences and self._fences.get((channel, lane)) == event_id:
+            self.fences.setdefault((channel, lane), event_id)
+        elif self.fences and self.fences.get((channel, lane)) == event_id:
             self._lift((channel, lane))
 
     def _lift(self, key: tuple[str, int]) -> None:
-        del self._fences[key]
+        del self.fences[key]
         self._held.discard(key)

@@ -9,156 +9,34 @@ cursor says where to read on). So a slow reader costs no memory beyond the bound
 overflows a queue is read again later.
 
 There is one queue per channel and lane whatever the policy. The policy only says when the queue may leave: the channels
-of a lane that have the same one share a `_Flow`. A channel that changes its policy leaves at once.
+of a lane that have the same one share a `Flow`. A channel that changes its policy leaves at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from math import ceil
 
-from lanecast.core import wire
-from lanecast.core.limits import BULK_BATCH_BYTES, BULK_BATCH_EVENTS
-from lanecast.core.policy import DEFAULT, LanePolicy, Policy
+from lanecast.core.policy import DEFAULT, Policy
 from lanecast.core.priority import LANES, Priority
 from publisher_svc.core.arms import Arms
-from publisher_svc.core.expiry import Expiry, Missing, Timed, expire, marked, notice, sift
-from publisher_svc.core.tally import COMPANY, FULL, IDLE, WINDOW, BatchTally
+from publisher_svc.core.expiry import Expiry, expire
+from publisher_svc.core.flow import (
+    Flow,
+    LaneQueues,
+    Room,
+    Subscription,
+    drop_queue,
+    leave_at_once,
+    refilled,
+    take_batch,
+)
+from publisher_svc.core.group import Group
+from publisher_svc.core.tally import COMPANY, BatchTally
 
 DEFAULT_CREDIT_BYTES = 1024 * 1024
 MAX_QUEUE_BYTES = 4 * 1024 * 1024
 MAX_QUEUE_EVENTS = 8_192
-_BATCH_OVERHEAD = 32
-_BURST = 4
-"""Messages in a row that leave without lingering, so that a few events close together do not wait for one another."""
-
-
-@dataclass(slots=True, eq=False)
-class Group:
-    """Consecutive events of one channel and lane, as they come from the log. Never changed: streams share it."""
-
-    channel: str
-    lane: Priority
-    head: bytes
-    """`wire.batch_head` of the channel and lane."""
-    events: list[bytes]
-    last_offset: int
-    size: int
-    """Bytes of all events."""
-    replayed: bool = False
-    """True where a reader that resumed gets them from the log: they do not count in latency figures."""
-    timed: tuple[Timed, ...] = ()
-    """Those of the events that expire."""
-    missing: Missing | None = None
-    """Expired events right before these. A group that has this may have no events."""
-
-
-def groups_of(
-    channel: str, lane: Priority, head: bytes, events: Iterable[tuple[int, bytes]], *, replayed: bool = False
-) -> Iterator[Group]:
-    """Cut consecutive events, given as offset and bytes, into groups that fit into a message."""
-    chosen: list[bytes] = []
-    size = last = 0
-    for offset, event in events:
-        if chosen and (len(chosen) >= BULK_BATCH_EVENTS or size + len(event) > BULK_BATCH_BYTES):
-            yield Group(channel, lane, head, chosen, last, size, replayed)
-            chosen, size = [], 0
-        chosen.append(event)
-        size += len(event)
-        last = offset
-    if chosen:
-        yield Group(channel, lane, head, chosen, last, size, replayed)
-
-
-def groups_left(
-    channel: str, lane: Priority, head: bytes, page: Iterable[tuple[int, bytes]], cursor: int, expiry: Expiry,
-    *, replayed: bool,
-) -> Iterator[Group]:  # fmt: skip
-    """Cut what has not expired of events that were read from the log after `cursor` into groups."""
-    wall_ns = expiry.wall_ns()
-    ahead_ns = expiry.monotonic_ns() - wall_ns
-    for run in sift(page, cursor, wall_ns):
-        groups = groups_of(channel, lane, head, run.events, replayed=replayed)
-        missing = run.missing
-        if missing is not None and not run.events:
-            yield Group(channel, lane, head, [], missing.through, 0, replayed, (), missing)
-            return
-        for group in marked(groups, run.positions(cursor, ahead_ns)):
-            group.missing, missing = missing, None
-            yield group
-        cursor = run.events[-1][0]
-
-
-@dataclass(slots=True, eq=False)
-class _Flow:
-    """The channels of a lane that leave by the same policy."""
-
-    policy: LanePolicy
-    ready: dict[str, _Subscription] = field(default_factory=dict)
-    """Channels with queued events, in order of their first."""
-    events: int = 0
-    bytes: int = 0
-    linger_ns: int = field(init=False)
-    allowance: float = float(_BURST)
-    """Messages that may leave at once; one more for each linger that passes, up to `_BURST`."""
-    counted_ns: int = 0
-
-    def __post_init__(self) -> None:
-        self.linger_ns = int(self.policy.linger_seconds * 1e9)
-
-    def refill(self, now_ns: int) -> None:
-        """Bring the allowance up to date."""
-        if self.linger_ns:
-            passed = (now_ns - self.counted_ns) / self.linger_ns
-            self.allowance = min(float(_BURST), self.allowance + max(0.0, passed))
-        self.counted_ns = now_ns
-
-
-@dataclass(slots=True)
-class _Subscription:
-    """One lane of one channel."""
-
-    cursor: int
-    """Everything up to here has been queued, sent or skipped."""
-    live: bool
-    flow: _Flow
-    """Where it is ready while events are queued."""
-    recovering: bool = False
-    """True until a subscription that began behind the head has caught up for the first time."""
-    queued: list[Group] = field(default_factory=list)
-    before_queue: int = 0
-    """The cursor from before the first queued group: where to read on if the queue is dropped."""
-    since_ns: int = 0
-    """When the first queued group came."""
-    timed: bool = False
-    """True where queued events may expire."""
-    generation: int = 0
-    """Of the assignment that `flow` comes from."""
-
-
-_AT_ONCE = LanePolicy(0.0, 1, 1, 1.0)
-"""For channels that have just changed their policy."""
-
-
-@dataclass(slots=True)
-class _Lane:
-    credit: int
-    arms: list[_Flow]
-    """One per policy of the assignment: baseline and, once there is one, candidate."""
-    subscriptions: dict[str, _Subscription] = field(default_factory=dict)
-    behind: dict[str, _Subscription] = field(default_factory=dict)
-    at_once: _Flow = field(default_factory=lambda: _Flow(_AT_ONCE))
-
-    @property
-    def events(self) -> int:
-        """Events that wait."""
-        return sum(flow.events for flow in self.arms) + self.at_once.events
-
-    @property
-    def bytes(self) -> int:
-        """Bytes that wait."""
-        return sum(flow.bytes for flow in self.arms) + self.at_once.bytes
 
 
 class Downstream:
@@ -180,8 +58,8 @@ class Downstream:
         wanted = frozenset(lanes) or frozenset(LANES)
         self._arms = arms or Arms(policy)
         self._lanes = {
-            lane: _Lane(
-                credit.get(lane, DEFAULT_CREDIT_BYTES), [_Flow(each.lanes[lane]) for each in self._arms.policies]
+            lane: LaneQueues(
+                credit.get(lane, DEFAULT_CREDIT_BYTES), [Flow(each.lanes[lane]) for each in self._arms.policies]
             )
             for lane in LANES
             if lane in wanted
@@ -224,7 +102,7 @@ class Downstream:
         if channel in state.subscriptions:
             return
         flow = state.arms[self._arms.index(channel)]
-        subscription = _Subscription(cursor, live, flow, recovering=not live, generation=self._arms.generation)
+        subscription = Subscription(cursor, live, flow, recovering=not live, generation=self._arms.generation)
         state.subscriptions[channel] = subscription
         if not live:
             state.behind[channel] = subscription
@@ -242,7 +120,7 @@ class Downstream:
                 continue
             state.behind.pop(channel, None)
             if subscription.flow.ready.pop(channel, None) is not None:
-                _drop_queue(subscription)
+                drop_queue(subscription)
 
     def switch(self) -> None:
         """Take over a new assignment: what waits in channels whose policy changes leaves at once."""
@@ -250,14 +128,14 @@ class Downstream:
             changed = [policy.lanes[lane] for policy in self._arms.policies]
             known = state.arms
             state.arms = [
-                known[number] if number < len(known) and known[number].policy == settings else _Flow(settings)
+                known[number] if number < len(known) and known[number].policy == settings else Flow(settings)
                 for number, settings in enumerate(changed)
             ]
             for flow in known:
                 for channel, subscription in list(flow.ready.items()):
                     subscription.generation = self._arms.generation
                     if state.arms[self._arms.index(channel)] is not flow:
-                        _leave_at_once(state, channel, subscription)
+                        leave_at_once(state, channel, subscription)
 
     def grant(self, lane: Priority, size: int) -> None:
         """Allow more bytes in one lane."""
@@ -343,7 +221,7 @@ class Downstream:
     def take(self, now_ns: int) -> bytes | None:
         """Return the next `StreamEventsResponse`, or None where nothing may be sent. Strict priority between lanes."""
         parts, self._notices = self._notices, []
-        room = _Room(self._max_message_events, self._max_message_bytes)
+        room = Room(self._max_message_events, self._max_message_bytes)
         lanes = self._lanes
         for lane, state in lanes.items():
             if state.at_once.ready:
@@ -353,7 +231,7 @@ class Downstream:
         for number in arms:
             # What is due takes along what is not: the message is paid for. But only of its own arm: else the one with
             # shorter windows would hide what the other's windows do.
-            reasons = [_refilled(state.arms[number], state.credit, now_ns) for state in lanes.values()]
+            reasons = [refilled(state.arms[number], state.credit, now_ns) for state in lanes.values()]
             if not any(reasons):
                 continue
             left = True
@@ -382,17 +260,23 @@ class Downstream:
         return min(times, default=None)
 
     def _fill(
-        self, lane: Priority, state: _Lane, flow: _Flow, reason: str, parts: list[bytes], room: _Room, now_ns: int
+        self, lane: Priority, state: LaneQueues, flow: Flow, reason: str, parts: list[bytes], room: Room, now_ns: int
     ) -> None:
+        lone = 0
         while flow.ready and state.credit > 0 and room.events > 0 and room.size > 0:
             if self._timed:
                 self._expire(flow, room)
             before = flow.events
-            parts.append(_take_batch(state, flow, room, now_ns))
-            if before > flow.events:
-                self._tally.count(lane, reason, before - flow.events)
+            parts.append(take_batch(state, flow, room, now_ns))
+            taken = before - flow.events
+            if taken == 1:
+                lone += 1
+            elif taken:
+                self._tally.count(lane, reason, taken)
+        if lone:
+            self._tally.count(lane, reason, 1, lone)
 
-    def _enqueue(self, state: _Lane, subscription: _Subscription, group: Group, now_ns: int) -> None:
+    def _enqueue(self, state: LaneQueues, subscription: Subscription, group: Group, now_ns: int) -> None:
         if not subscription.queued:
             subscription.since_ns = now_ns
             subscription.before_queue = subscription.cursor
@@ -409,7 +293,7 @@ class Downstream:
         flow.events += len(group.events)
         flow.bytes += group.size
 
-    def _expire(self, flow: _Flow, room: _Room) -> None:
+    def _expire(self, flow: Flow, room: Room) -> None:
         """Take out what has expired of what is taken next."""
         channel, subscription = next(iter(flow.ready.items()))
         if not subscription.timed or self._expiry is None:
@@ -423,107 +307,10 @@ class Downstream:
             self._expiry.on_dropped(lane, events)
             self._arms.dropped(channel, lane, events)
 
-    def _fall_behind(self, state: _Lane, channel: str, subscription: _Subscription) -> None:
+    def _fall_behind(self, state: LaneQueues, channel: str, subscription: Subscription) -> None:
         self.overflows += 1
         if subscription.flow.ready.pop(channel, None) is not None:
-            _drop_queue(subscription)
+            drop_queue(subscription)
             subscription.cursor = subscription.before_queue
         subscription.live = False
         state.behind[channel] = subscription
-
-
-@dataclass(slots=True)
-class _Room:
-    """What still fits into a message."""
-
-    events: int
-    size: int
-
-
-def _refilled(flow: _Flow, credit: int, now_ns: int) -> str:
-    flow.refill(now_ns)
-    return _due(flow, credit, now_ns)
-
-
-def _due(flow: _Flow, credit: int, now_ns: int) -> str:
-    """Say what lets a batch of the flow go now: it is full, or its allowance of messages is not used up.
-
-    The stream asks only while no write is in flight. So rare events go at once, and frequent ones share messages, which
-    cost a hundred times what an event in them costs; none waits longer than its lane's linger. A fixed window, as the
-    replaced system had, waits for its linger even where the way is idle. Empty: nothing may go.
-    """
-    if not flow.ready or credit <= 0:
-        return ""
-    policy = flow.policy
-    if flow.events >= policy.max_batch_events or flow.bytes >= policy.max_batch_bytes:
-        return FULL
-    if policy.fixed_window:
-        waited_ns = now_ns - next(iter(flow.ready.values())).since_ns
-        return "" if 0 <= waited_ns < flow.linger_ns else WINDOW  # negative where the clock was set back
-    return IDLE if flow.allowance >= 1 or not flow.linger_ns else ""
-
-
-def _leave_at_once(state: _Lane, channel: str, subscription: _Subscription) -> None:
-    """Move what a channel has queued to where it leaves with the next message, in its order."""
-    flow, goal = subscription.flow, state.at_once
-    del flow.ready[channel]
-    for group in subscription.queued:
-        flow.events -= len(group.events)
-        flow.bytes -= group.size
-        goal.events += len(group.events)
-        goal.bytes += group.size
-    subscription.flow = goal
-    goal.ready[channel] = subscription
-
-
-def _drop_queue(subscription: _Subscription) -> None:
-    flow = subscription.flow
-    for group in subscription.queued:
-        flow.events -= len(group.events)
-        flow.bytes -= group.size
-    subscription.queued.clear()
-
-
-def _take_batch(state: _Lane, flow: _Flow, room: _Room, now_ns: int) -> bytes:
-    """Take one batch of the channel that waits longest; a message has at most one of each channel and lane."""
-    channel, subscription = next(iter(flow.ready.items()))
-    queued = subscription.queued
-    first = queued[0]
-    if len(queued) == 1 and len(first.events) == 1 and not (first.replayed or first.missing):
-        return _take_lone(state, flow, subscription, room, now_ns)
-    events: list[bytes] = []
-    size = taken = 0
-    for group in queued:
-        if events and (group.missing or len(events) + len(group.events) > room.events or size + group.size > room.size):
-            break
-        events += group.events
-        size += group.size
-        taken += 1
-    subscription.before_queue = queued[taken - 1].last_offset
-    del queued[:taken], flow.ready[channel]
-    flow.events -= len(events)
-    flow.bytes -= size
-    room.events -= len(events)
-    room.size -= size + _BATCH_OVERHEAD
-    if queued:  # its next batch waits for its turn, in the next message
-        flow.ready[channel] = subscription
-        room.events = 0
-    if first.missing and not events:
-        return notice(first)
-    data = wire.replayed_batch(first.head, events) if first.replayed else wire.batch(first.head, events, now_ns)
-    state.credit -= len(data)  # exactly what the subscriber counts, or the credit drifts
-    return notice(first) + wire.stream_batch(data) if first.missing else wire.stream_batch(data)
-
-
-def _take_lone(state: _Lane, flow: _Flow, subscription: _Subscription, room: _Room, now_ns: int) -> bytes:
-    """Take a single event: in most channels no other has come since the last message. Does what `_take_batch` does."""
-    group = subscription.queued.pop()
-    subscription.before_queue = group.last_offset
-    del flow.ready[group.channel]
-    flow.events -= 1
-    flow.bytes -= group.size
-    room.events -= 1
-    room.size -= group.size + _BATCH_OVERHEAD
-    data, size = wire.lone_batch(group.head, group.events[0])
-    state.credit -= size
-    return data + wire.flush_time(now_ns)

@@ -13,14 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
 
 from lanecast.core.priority import Priority
 from lanecast.v1.event_pb2 import GAP_REASON_EXPIRED, Event, EventBatch, Gap
 from lanecast.v1.publisher_pb2 import StreamEventsResponse
-
-if TYPE_CHECKING:
-    from publisher_svc.core.downstream import Group
+from publisher_svc.core.group import Group, Missing, Timed, groups_of
 
 NANOS_PER_MILLI = 1_000_000
 
@@ -33,30 +30,6 @@ class Expiry:
     wall_ns: Callable[[], int]
     on_dropped: Callable[[Priority, int], None]
     """Called with the lane and the number of events that one subscriber does not get."""
-
-
-class Timed(NamedTuple):
-    """An event of a group that expires."""
-
-    at: int
-    """Its place in the group."""
-    offset: int
-    prev_offset: int
-    ends_ns: int
-    """On the monotonic clock."""
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """Expired events in (`after`, `through`]."""
-
-    after: int
-    through: int
-    count: int
-
-    def and_one(self, offset: int) -> Missing:
-        """Return the range with one more event at its end."""
-        return Missing(self.after, offset, self.count + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,3 +156,22 @@ def _end_of(data: bytes) -> int:
     event = Event.FromString(data)
     ttl_millis = event.ttl_millis
     return event.accept_time_unix_nano + ttl_millis * NANOS_PER_MILLI if ttl_millis else 0
+
+
+def groups_left(
+    channel: str, lane: Priority, head: bytes, page: Iterable[tuple[int, bytes]], cursor: int, expiry: Expiry,
+    *, replayed: bool,
+) -> Iterator[Group]:  # fmt: skip
+    """Cut what has not expired of events that were read from the log after `cursor` into groups."""
+    wall_ns = expiry.wall_ns()
+    ahead_ns = expiry.monotonic_ns() - wall_ns
+    for run in sift(page, cursor, wall_ns):
+        groups = groups_of(channel, lane, head, run.events, replayed=replayed)
+        missing = run.missing
+        if missing is not None and not run.events:
+            yield Group(channel, lane, head, [], missing.through, 0, replayed, (), missing)
+            return
+        for group in marked(groups, run.positions(cursor, ahead_ns)):
+            group.missing, missing = missing, None
+            yield group
+        cursor = run.events[-1][0]

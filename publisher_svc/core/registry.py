@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import FileDescriptor
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 
 class RegistryError(ValueError):
@@ -103,12 +103,3 @@ class TypeRegistry:
         for name in messages:
             descriptor = self._pool.FindFileByName(file_name).message_types_by_name[name]
             self._classes[descriptor.full_name] = message_factory.GetMessageClass(descriptor)
-
-
-def parses(message_class: type[Message], data: bytes) -> bool:
-    """Say whether `data` is a serialised message of the class."""
-    try:
-        message_class.FromString(data)
-    except DecodeError:
-        return False
-    return True

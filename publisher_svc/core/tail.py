@@ -7,6 +7,8 @@ disk, and join the live stream in one synchronous step. Filled by the ingest she
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
+from typing import Protocol
 
 from lanecast.core.priority import Priority
 
@@ -16,6 +18,26 @@ Stored = tuple[int, int, bytes]
 _Key = tuple[str, Priority]
 _OVERHEAD = 120
 """Bytes that an entry costs beside its event."""
+
+
+class Entry(Protocol):
+    """A stored event; see `publisher_svc.log.base.Entry`."""
+
+    @property
+    def key(self) -> _Key:
+        """Channel and lane."""
+
+    @property
+    def offset(self) -> int:
+        """Its place in the log."""
+
+    @property
+    def prev_offset(self) -> int:
+        """The place of the one before it in its channel and lane."""
+
+    @property
+    def data(self) -> bytes:
+        """The serialised event."""
 
 
 class _Lane:
@@ -44,17 +66,24 @@ class Tail:
         self._order: deque[_Lane] = deque()
         self._lanes: dict[_Key, _Lane] = {}
 
-    def add(self, key: _Key, offset: int, prev_offset: int, data: bytes) -> None:
-        """Add the newest event of the log."""
-        lane = self._lanes.get(key)
-        if lane is None:
-            lane = self._lanes[key] = _Lane(key, prev_offset)
-        lane.offsets.append(offset)
-        lane.events.append(data)
-        self._order.append(lane)
-        self._bytes += len(data) + _OVERHEAD
-        while self._bytes > self._max_bytes:
-            self._evict()
+    def add(self, entries: Iterable[Entry]) -> None:
+        """Add the newest events of the log."""
+        lanes, order, size = self._lanes, self._order, self._bytes
+        for entry in entries:
+            lane = lanes.get(entry.key)
+            if lane is None:
+                lane = lanes[entry.key] = _Lane(entry.key, entry.prev_offset)
+            lane.offsets.append(entry.offset)
+            lane.events.append(entry.data)
+            order.append(lane)
+            size += len(entry.data) + _OVERHEAD
+        while size > self._max_bytes:
+            oldest = order.popleft()
+            oldest.previous = oldest.offsets.popleft()
+            size -= len(oldest.events.popleft()) + _OVERHEAD
+            if not oldest.offsets:
+                del lanes[oldest.key]
+        self._bytes = size
 
     def read(self, key: _Key, after: int, head: int, limit: int) -> list[Stored] | None:
         """Return up to `limit` events above `after`; None where some of them are no longer, or never were, in memory.
@@ -85,10 +114,3 @@ class Tail:
     def size_bytes(self) -> int:
         """Bytes held, overhead included."""
         return self._bytes
-
-    def _evict(self) -> None:
-        lane = self._order.popleft()
-        lane.previous = lane.offsets.popleft()
-        self._bytes -= len(lane.events.popleft()) + _OVERHEAD
-        if not lane.offsets:
-            del self._lanes[lane.key]

@@ -22,10 +22,10 @@ class BatchTally:
     def __init__(self) -> None:
         self._counts: dict[tuple[Priority, str, int], int] = {}
 
-    def count(self, lane: Priority, reason: str, events: int) -> None:
-        """Count a batch."""
+    def count(self, lane: Priority, reason: str, events: int, batches: int = 1) -> None:
+        """Count batches of so many events each."""
         key = (lane, reason, events)
-        self._counts[key] = self._counts.get(key, 0) + 1
+        self._counts[key] = self._counts.get(key, 0) + batches
 
     def move(self, instruments: Instruments) -> None:
         """Add what was counted to the instruments, and start again from nothing."""

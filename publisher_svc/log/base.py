@@ -6,7 +6,7 @@ and pass one conformance suite; callers never import them, except `app`, which c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -27,30 +27,33 @@ class LogFullError(LogError):
     """There is no room to store: the disk or the quota is full. Reads go on."""
 
 
-@dataclass(slots=True, eq=False)
 class Entry:
     """An event on its way into the log. `append` sets `offset`, `prev_offset`, `duplicate` and the end of `data`."""
 
-    channel: str
-    lane: Priority
-    event_id: str
-    data: bytes
-    """The serialised event; with its position appended once it is stored."""
-    accept_ns: int
-    """When the event came off the wire, nanoseconds since the Unix epoch."""
-    key: ChannelLane = field(init=False)
-    mark: int = field(init=False)
-    """Fingerprint of channel and id; see `core.dedup`."""
-    offset: int = 0
-    prev_offset: int = 0
-    ends_ns: int = 0
-    """When its time to live ends, on the monotonic clock; 0: never."""
-    duplicate: bool = False
-    """True: an event with this id was there already, at `offset`; nothing was stored."""
+    __slots__ = (
+        "accept_ns", "channel", "data", "duplicate", "ends_ns", "event_id", "key", "lane", "mark", "offset",
+        "prev_offset",
+    )  # fmt: skip
 
-    def __post_init__(self) -> None:
-        self.key = (self.channel, self.lane)
-        self.mark = fingerprint(self.channel, self.event_id)
+    def __init__(self, channel: str, lane: Priority, event_id: str, data: bytes, accept_ns: int) -> None:
+        self.channel = channel
+        self.lane = lane
+        self.event_id = event_id
+        self.data = data
+        """The serialised event; with its position appended once it is stored."""
+        self.accept_ns = accept_ns
+        """When the event came off the wire, nanoseconds since the Unix epoch."""
+        self.key: ChannelLane = (channel, lane)
+        self.mark = fingerprint(channel, event_id)
+        self.offset = 0
+        self.prev_offset = 0
+        self.ends_ns = 0
+        """When its time to live ends, on the monotonic clock; 0: never."""
+        self.duplicate = False
+        """True: an event with this id was there already, at `offset`; nothing was stored."""
+
+    def __repr__(self) -> str:
+        return f"Entry({self.channel!r}, {self.lane.name}, {self.event_id!r}, offset={self.offset})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class Page:
     """True where the limit cut the page short."""
 
 
-Sink = Callable[[list[Entry]], None]
+Sink = Callable[[Sequence[Entry]], None]
 """Takes new events in log order. Must neither wait nor fail."""
 
 
@@ -125,7 +128,7 @@ class EventLog(Protocol):
     def heads(self) -> dict[ChannelLane, int]:
         """Return all heads, for operators."""
 
-    async def append(self, entries: list[Entry]) -> None:
+    async def append(self, entries: Sequence[Entry]) -> None:
         """Store entries in order, and set their positions. Afterwards they survive SIGKILL of this process.
 
         An entry whose id is known in its channel is marked as a duplicate, with the first copy's position. The others
@@ -143,7 +146,7 @@ class EventLog(Protocol):
         Constant. False: what is appended survives what the configured durability names at once.
         """
 
-    def append_nowait(self, entries: list[Entry]) -> bool:
+    def append_nowait(self, entries: Sequence[Entry]) -> bool:
         """Do all of `append` at once where it has to wait for nothing; otherwise do nothing.
 
         Returns:

@@ -155,23 +155,21 @@ class SegmentWriter:
         Raises:
             LogFullError: no room. LogError: any other failure. Nothing of the batch is stored in either case.
         """
-        connection = self._connection
+        connection, lanes, heads = self._connection, self._lanes, self.heads
         added: list[ChannelLane] = []
         try:
             connection.execute("BEGIN IMMEDIATE")
+            for entry in entries:
+                if entry.key not in lanes:
+                    self._add_lane(entry.key)
+                    added.append(entry.key)
             rows = [
-                (
-                    entry.offset,
-                    self._lane_id(entry.key, added),
-                    entry.prev_offset,
-                    entry.accept_ns,
-                    entry.data,
-                )
-                for entry in entries
+                (entry.offset, lanes[entry.key], entry.prev_offset, entry.accept_ns, entry.data) for entry in entries
             ]
             connection.executemany(_INSERT, rows)
             connection.execute("COMMIT")
-            self.heads.update([(entry.key, entry.offset) for entry in entries])
+            for entry in entries:
+                heads[entry.key] = entry.offset
         except apsw.Error as error:
             no_room = isinstance(error, apsw.FullError) or connection.system_errno in _NO_ROOM
             for key in added:
@@ -211,14 +209,10 @@ class SegmentWriter:
             except apsw.Error as error:
                 raise LogError(f"cannot take back what was not stored in {self.path}: {error}") from error
 
-    def _lane_id(self, key: ChannelLane, added: list[ChannelLane]) -> int:
-        number = self._lanes.get(key)
-        if number is None:
-            number = len(self._lanes) + 1
-            self._connection.execute("INSERT INTO lane VALUES (?, ?, ?)", (number, key[0], int(key[1])))
-            self._lanes[key] = number
-            added.append(key)
-        return number
+    def _add_lane(self, key: ChannelLane) -> None:
+        number = len(self._lanes) + 1
+        self._connection.execute("INSERT INTO lane VALUES (?, ?, ?)", (number, key[0], int(key[1])))
+        self._lanes[key] = number
 
     def _on_commit(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
         self.wal_pages = pages

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -165,29 +165,30 @@ class SqliteEventLog:
     def deliver_to(self, sink: Sink) -> None:
         self._sink = sink
 
-    def append_nowait(self, entries: list[Entry]) -> bool:
+    def append_nowait(self, entries: Sequence[Entry]) -> bool:
         marks = {entry.mark for entry in entries}
         if len(marks) < len(entries) or self._dedup.knows_any(marks):
             return False  # perhaps duplicates: the first copies have to be looked at
-        self._store(entries, None)
+        self._place(entries)
+        self._store(entries)
         return True
 
-    async def append(self, entries: list[Entry]) -> None:
+    async def append(self, entries: Sequence[Entry]) -> None:
         # Anything that waits comes first: from the first head that changes to the commit nothing else may run.
-        self._store(entries, await self._known_duplicates(entries))
+        fresh = self._assign(entries, await self._known_duplicates(entries))
+        if fresh:
+            self._store(fresh)
 
-    def _store(self, entries: list[Entry], known: set[int] | None) -> None:
-        if self._failure is not None:
-            raise self._failure
-        fresh, undo = self._assign(entries, known)
-        if not fresh:
-            return
-        writer = self._open_writer()
+    def _store(self, fresh: Sequence[Entry]) -> None:
+        """Commit entries that have their positions, and hand them over."""
         try:
+            if self._failure is not None:
+                raise self._failure
+            writer = self._open_writer()
             writer.insert(fresh)
         except LogError:
-            self._heads.update(undo)
-            for entry in fresh:
+            for entry in reversed(fresh):
+                self._heads[entry.key] = entry.prev_offset
                 self._dedup.forget(entry.mark)
             raise
         self._end = fresh[-1].offset
@@ -273,7 +274,7 @@ class SqliteEventLog:
             raise LogError("the event log is closed")
         return self._writer
 
-    async def _known_duplicates(self, entries: list[Entry]) -> set[int]:
+    async def _known_duplicates(self, entries: Sequence[Entry]) -> set[int]:
         """Return the offsets of stored events that entries repeat; fingerprints may collide, so ids are compared."""
         known: set[int] = set()
         find = self._dedup.find
@@ -288,31 +289,34 @@ class SqliteEventLog:
                 known.add(found)
         return known
 
-    def _assign(self, entries: list[Entry], known: set[int] | None) -> tuple[list[Entry], dict[ChannelLane, int]]:
-        """Give each entry its position; return those to store, and the heads as they were before.
+    def _assign(self, entries: Sequence[Entry], known: set[int]) -> list[Entry]:
+        """Give each entry its position; return those to store.
 
         Args:
             entries: What is to be stored.
-            known: Offsets of stored events that entries repeat; None where no entry repeats anything.
+            known: Offsets of stored events that entries repeat.
         """
         fresh: list[Entry] = []
-        undo: dict[ChannelLane, int] = {}
-        heads, dedup, end = self._heads, self._dedup, self._end
         for entry in entries:
-            found = None if known is None else dedup.find(entry.mark)
-            if found is not None and (found in (known or ()) or _repeats(entry, fresh, found - self._end - 1)):
+            found = self._dedup.find(entry.mark)
+            if found is not None and (found in known or _repeats(entry, fresh, found - self._end - 1)):
                 entry.offset, entry.duplicate = found, True
                 continue
+            self._place([entry], len(fresh))
+            fresh.append(entry)
+        return fresh
+
+    def _place(self, fresh: Sequence[Entry], ahead: int = 0) -> None:
+        """Give entries that repeat nothing the positions that are next, behind `ahead` others that are not stored."""
+        heads, remember, end = self._heads, self._dedup.add, self._end + ahead
+        for entry in fresh:
             end += 1
             key = entry.key
             previous = heads.get(key, 0)
-            undo.setdefault(key, previous)
             entry.offset, entry.prev_offset = end, previous
             entry.data += wire.event_position(end, previous, entry.accept_ns)
             heads[key] = end
-            dedup.add(entry.mark, end, entry.accept_ns)
-            fresh.append(entry)
-        return fresh, undo
+            remember(entry.mark, end, entry.accept_ns)
 
     # Segments
 
@@ -439,7 +443,7 @@ def _repeats(entry: Entry, fresh: list[Entry], index: int) -> bool:
     return fresh[index].event_id == entry.event_id and fresh[index].channel == entry.channel
 
 
-def _nowhere(entries: list[Entry]) -> None:
+def _nowhere(entries: Sequence[Entry]) -> None:
     """Take new events while nobody wants them handed over."""
 
 

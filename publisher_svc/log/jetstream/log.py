@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from lanecast.core.position import Lineage
@@ -107,11 +107,11 @@ class JetStreamEventLog:
     def deliver_to(self, sink: Sink) -> None:
         self._sink = sink
 
-    def append_nowait(self, entries: list[Entry]) -> bool:
+    def append_nowait(self, entries: Sequence[Entry]) -> bool:
         del entries
         return False
 
-    async def append(self, entries: list[Entry]) -> None:
+    async def append(self, entries: Sequence[Entry]) -> None:
         await self._appender.append(entries)
 
     async def sync(self) -> None:
@@ -264,7 +264,7 @@ class JetStreamEventLog:
             raise LogError(f"the stream did not answer within {self._settings.waits.read:g} s") from error
 
 
-def _nowhere(entries: list[Entry]) -> None:
+def _nowhere(entries: Sequence[Entry]) -> None:
     """Take events of before anybody is there: they are found by reading."""
 
 

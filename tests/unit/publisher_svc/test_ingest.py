@@ -15,12 +15,12 @@ from lanecast.ai.v1 import concierge_pb2
 from lanecast.ai.v1.concierge_pb2 import ConciergeInsight
 from lanecast.core.instruments import Instruments
 from lanecast.core.policy import DEFAULT
-from lanecast.core.priority import Priority
+from lanecast.core.priority import LANES, Priority
 from lanecast.v1.event_pb2 import Event
 from publisher_svc.core.activity import Activity
 from publisher_svc.core.admission import LoadLimit, ProducerOrder, Refusal
 from publisher_svc.core.arms import Arms
-from publisher_svc.core.downstream import Group
+from publisher_svc.core.group import Group
 from publisher_svc.core.registry import TypeRegistry
 from publisher_svc.core.tail import Tail
 from publisher_svc.hub import Hub
@@ -37,7 +37,7 @@ class Delivered:
     def __init__(self) -> None:
         self.offsets: list[int] = []
 
-    def offer(self, group: Group) -> None:
+    def offer(self, group: Group, now_ns: int) -> None:
         self.offsets += [Event.FromString(data).offset for data in group.events]
 
 
@@ -50,7 +50,7 @@ class World:
         hub = Hub()
         self.log = log
         self.delivered = Delivered()
-        hub.join("a", self.delivered)
+        hub.join("a", LANES, self.delivered)
         self.failures: list[BaseException] = []
         self.failed = asyncio.Event()
         self.limit = LoadLimit()

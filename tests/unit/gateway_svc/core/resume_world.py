@@ -30,13 +30,13 @@ from lanecast.v1 import publisher_pb2 as pb
 from lanecast.v1.event_pb2 import Event, EventBatch, LanePosition
 from lanecast.v1.gateway_pb2 import ClientFrame, Hello, ServerFrame, Subscribe
 from publisher_svc.core.arms import Arms
-from publisher_svc.core.downstream import groups_of
 from publisher_svc.core.expiry import Expiry
+from publisher_svc.core.group import groups_of
 from publisher_svc.core.registry import TypeRegistry
 from publisher_svc.core.tail import Tail
 from publisher_svc.core.tally import BatchTally
 from publisher_svc.hub import Hub as PublisherHub
-from publisher_svc.log.base import ChannelLane, StoredEvent
+from publisher_svc.log.base import ChannelLane, Entry, StoredEvent
 from publisher_svc.log.base import Page as LogPage
 from publisher_svc.read_service import ReadService
 from publisher_svc.reading import LogReader
@@ -157,10 +157,13 @@ class PublisherProcess:
 
     def publish(self, key: ChannelLane, event: Event) -> int:
         offset, previous, data = self.log.append(key, event)
-        self.tail.add(key, offset, previous, data)
-        if self.hub.wants(key[0]):
-            head = wire.batch_head(*key, self.log.lineage.current)
-            self.hub.dispatch(groups_of(*key, head, [(offset, data)]))
+        entry = Entry(*key, "", data, 0)
+        entry.offset, entry.prev_offset = offset, previous
+        self.tail.add([entry])
+        head = wire.batch_head(*key, self.log.lineage.current)
+        for group in groups_of(*key, head, [(offset, data)]):
+            for receiver in self.hub.receivers(key):
+                receiver.offer(group, 0)
         return offset
 
 

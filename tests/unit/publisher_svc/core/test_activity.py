@@ -26,8 +26,7 @@ def finished(work: Generator[None, None, T]) -> T:
 def test_rates_are_those_of_the_last_whole_slices(slices: list[list[str]]) -> None:
     counted = Activity()
     for events in slices:
-        for channel in events:
-            counted.count(channel)
+        counted.count(events)
         counted.turn()
     kept = slices[-SLICES:]
     expected = {
@@ -43,8 +42,7 @@ def test_rates_are_those_of_the_last_whole_slices(slices: list[list[str]]) -> No
 def test_channels_beyond_the_limit_are_counted_together() -> None:
     counted = Activity()
     for number in range(activity.MAX_CHANNELS + 5):
-        counted.count(f"c{number}")
-        counted.count("c0")
+        counted.count([f"c{number}", "c0"])
     assert counted.uncounted == 5
     assert len(finished(counted.rates())) == activity.MAX_CHANNELS
 

@@ -12,7 +12,8 @@ from lanecast.core.priority import Priority
 from lanecast.v1.event_pb2 import Event, EventBatch
 from lanecast.v1.publisher_pb2 import StreamEventsResponse
 from publisher_svc.core.arms import Arms, Assignment
-from publisher_svc.core.downstream import Downstream, Group
+from publisher_svc.core.downstream import Downstream
+from publisher_svc.core.group import Group
 
 HIGH, LOW = Priority.HIGH, Priority.LOW
 CHANNELS = [f"c{number}" for number in range(8)]

@@ -12,7 +12,8 @@ from lanecast.core.position import Continuity, continuity
 from lanecast.core.priority import LANES, Priority
 from lanecast.v1.event_pb2 import Event
 from lanecast.v1.publisher_pb2 import StreamEventsResponse
-from publisher_svc.core.downstream import Downstream, Group
+from publisher_svc.core.downstream import Downstream
+from publisher_svc.core.group import Group
 
 NOW = 10**12
 CLOCK = count(NOW, 10**9)

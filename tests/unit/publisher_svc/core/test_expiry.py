@@ -12,8 +12,9 @@ from lanecast.core import wire
 from lanecast.core.priority import LANES, Priority
 from lanecast.v1.event_pb2 import GAP_REASON_EXPIRED, Event
 from lanecast.v1.publisher_pb2 import StreamEventsResponse
-from publisher_svc.core.downstream import Downstream, Group, groups_left, groups_of
-from publisher_svc.core.expiry import Expiry, Missing, Timed, expire, marked, sift
+from publisher_svc.core.downstream import Downstream
+from publisher_svc.core.expiry import Expiry, expire, groups_left, marked, sift
+from publisher_svc.core.group import Group, Missing, Timed, groups_of
 
 LOW = Priority.LOW
 HEAD = wire.batch_head("c", LOW, "epoch", "default")

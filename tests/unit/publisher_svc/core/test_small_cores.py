@@ -15,6 +15,7 @@ from publisher_svc.core.dedup import DedupWindow, fingerprint
 from publisher_svc.core.registry import RegistryError, TypeRegistry
 from publisher_svc.core.resume import Resumption, resume
 from publisher_svc.core.tail import Tail
+from publisher_svc.log.base import ChannelLane, Entry
 
 SECOND = 10**9
 KEY = ("a", Priority.LOW)
@@ -46,6 +47,12 @@ def test_an_id_taken_back_is_unknown() -> None:
     assert window.find(fingerprint("a", "x")) is None
 
 
+def stored(key: ChannelLane, offset: int, prev_offset: int, data: bytes) -> Entry:
+    entry = Entry(*key, "", data, 0)
+    entry.offset, entry.prev_offset = offset, prev_offset
+    return entry
+
+
 @given(
     st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 300)), max_size=60), st.integers(0, 60), st.integers(1, 5)
 )
@@ -56,7 +63,7 @@ def test_the_tail_agrees_with_the_log_or_says_it_does_not_know(
     heads = {"a": 0, "b": 0}
     log: list[tuple[str, int, int]] = []
     for offset, (channel, size) in enumerate(published, 1):
-        tail.add((channel, Priority.LOW), offset, heads[channel], bytes(size))
+        tail.add([stored((channel, Priority.LOW), offset, heads[channel], bytes(size))])
         log.append((channel, offset, heads[channel]))
         heads[channel] = offset
         assert tail.size_bytes <= 4_000
@@ -72,7 +79,7 @@ def test_the_tail_agrees_with_the_log_or_says_it_does_not_know(
 def test_the_tail_does_not_know_what_it_never_held() -> None:
     tail = Tail()
     assert tail.read(KEY, 0, 5, 10) is None
-    tail.add(KEY, 6, 5, b"")
+    tail.add([stored(KEY, 6, 5, b"")])
     assert tail.read(KEY, 0, 6, 10) is None
     assert tail.read(KEY, 5, 6, 10) == [(6, 5, b"")]
     assert tail.read(KEY, 6, 6, 10) == []

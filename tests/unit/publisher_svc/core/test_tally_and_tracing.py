@@ -7,7 +7,8 @@ from lanecast.core.policy import BUILT_IN
 from lanecast.core.priority import Priority
 from lanecast.core.spans import NotedSpan
 from lanecast.v1.event_pb2 import Event
-from publisher_svc.core.downstream import Downstream, Group
+from publisher_svc.core.downstream import Downstream
+from publisher_svc.core.group import Group
 from publisher_svc.core.tally import BatchTally
 from publisher_svc.core.tracing import Tracing
 from publisher_svc.log.base import Entry

@@ -1,0 +1,66 @@
+"""Answers on a publishing stream: bytes made by hand against the generated classes."""
+
+from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lanecast.v1 import publisher_pb2 as pb
+from publisher_svc.core import answers
+from publisher_svc.core.admission import Refusal
+from publisher_svc.core.answers import Answers, result_of
+
+
+@dataclass
+class Kept:
+    offset: int
+    duplicate: bool
+
+
+REFUSALS = st.builds(Refusal, st.integers(1, 16), st.text(max_size=5), st.text(max_size=300), st.integers(0, 9_999))
+RESULTS = st.lists(st.builds(Kept, st.integers(1, 2**63), st.booleans()) | REFUSALS, min_size=1, max_size=5)
+
+
+def taken(waiting: Answers) -> list[tuple[pb.PublishEventStreamResponse, int]]:
+    found = []
+    while waiting:
+        data, events = waiting.take()
+        found.append((pb.PublishEventStreamResponse.FromString(data), events))
+    return found
+
+
+@given(st.lists(st.tuples(st.booleans(), RESULTS), max_size=8))
+def test_every_event_is_answered_once_under_its_number(parts: list[tuple[bool, list[Kept | Refusal]]]) -> None:
+    waiting = Answers("epoch-ä")
+    expected: dict[int, pb.PublishResult] = {}
+    sequence = 1
+    for skip, results in parts:
+        sequence += skip  # an answer of another submission comes later
+        waiting.add(sequence, results)
+        expected |= {sequence + index: result_of(result) for index, result in enumerate(results)}
+        sequence += len(results)
+    answered: dict[int, pb.PublishResult] = {}
+    for response, events in taken(waiting):
+        assert response.acks.epoch == "epoch-ä"
+        assert events == len(response.acks.results)
+        for index, result in enumerate(response.acks.results):
+            assert response.acks.first_sequence + index not in answered
+            answered[response.acks.first_sequence + index] = result
+    assert answered == expected
+
+
+def test_consecutive_answers_share_a_message_and_notices_keep_their_place() -> None:
+    waiting = Answers("e")
+    waiting.add(1, [Kept(1, duplicate=False)])
+    waiting.add(2, [Kept(2, duplicate=False)])
+    waiting.say(pb.PublishEventStreamResponse(closed=pb.PublishClosed()))
+    waiting.add(3, [Kept(3, duplicate=False)])
+    kinds = [(response.WhichOneof("response"), events) for response, events in taken(waiting)]
+    assert kinds == [("acks", 2), ("closed", 0), ("acks", 1)]
+
+
+def test_a_message_does_not_grow_without_end() -> None:
+    waiting = Answers("e")
+    for first in range(1, answers.MAX_RESULTS + 2, 100):
+        waiting.add(first, [Kept(1, duplicate=False)] * 100)
+    assert len(waiting) == 2
