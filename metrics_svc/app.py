@@ -24,6 +24,7 @@ from metrics_svc.alert_api import AlertsApi
 from metrics_svc.config import MetricsConfig
 from metrics_svc.core import grade, slo
 from metrics_svc.core.history import RecentHistory
+from metrics_svc.core.notices import Notice
 from metrics_svc.core.objectives import Objectives
 from metrics_svc.core.queries import Queries
 from metrics_svc.core.rules import Rules
@@ -89,8 +90,9 @@ class MetricsService:
         config = self._config
         store = await asyncio.to_thread(RolloutStore, config.data_dir)
         self._rollouts = rollouts = Rollouts(
-            store, self.telemetry, self._grpc_streams, self._clock_ns, config.instance, config.rollout_webhook
-        )
+            store, self.telemetry, self._grpc_streams, self._clock_ns, config.instance,
+            self._build_webhook("rollouts", config.rollout_webhook),
+        )  # fmt: skip
         self._http = await self._build_http(rollouts)
         self._grpc = self._build_grpc(rollouts)
         await rollouts.start()
@@ -135,20 +137,25 @@ class MetricsService:
     def _build_watch(self, objectives: Objectives) -> Watch:
         config, clock_ns = self._config, self._clock_ns
         keeper = Keeper(config.data_dir, self.telemetry)
-        webhook = Webhook(
-            config.webhook_url,
-            config.webhook_secret,
-            timeout_seconds=config.webhook_timeout_seconds,
-            deadline_seconds=config.webhook_deadline_seconds,
-            clock_ns=clock_ns,
-            on_changed=keeper.keep_notice,
-        )
+        webhook = self._build_webhook("alerts", config.webhook_url, keeper.keep_notice)
 
         def blame(lane: Priority, window_seconds: int) -> str:
             return grade.blame(self._queries.latency(Selection(), clock_ns(), window_seconds), lane)
 
         rules = Rules(self.telemetry, objectives, scale=config.alert_time_scale, blame=blame)
         return Watch(self.telemetry, rules, keeper, webhook, instance=config.instance, clock_ns=clock_ns)
+
+    def _build_webhook(self, name: str, url: str, on_changed: Callable[[Notice], None] | None = None) -> Webhook:
+        config = self._config
+        return Webhook(
+            url,
+            config.webhook_secret,
+            name=name,
+            timeout_seconds=config.webhook_timeout_seconds,
+            deadline_seconds=config.webhook_deadline_seconds,
+            clock_ns=self._clock_ns,
+            on_changed=on_changed,
+        )
 
     def _build_grpc(self, rollouts: Rollouts) -> GrpcServer:
         server = GrpcServer()

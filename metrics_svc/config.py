@@ -75,7 +75,7 @@ class MetricsConfig:
         1.0, "Multiplies the windows and times of all alert rules. For trying them out: 0.01 makes an hour 36 s."
     )
     webhook_url: str = option("", "Where alerts are sent to by POST; empty: nowhere.")
-    webhook_secret: str = option("", "Key of the signature that each notification carries; empty: it carries none.")
+    webhook_secret: str = option("", "Key of the signature that notifications carry; empty: they carry none.")
     webhook_timeout_seconds: float = option(10.0, "Longest time for one try to send a notification.")
     webhook_deadline_seconds: float = option(3600.0, "How long a notification is tried before it is given up.")
     drain_seconds: float = option(5.0, "Longest time that calls in progress may take after SIGTERM.")
@@ -116,9 +116,10 @@ class MetricsConfig:
             raise ConfigError("webhook_timeout_seconds must be from 0.1 to 60")
         if not 1.0 <= self.webhook_deadline_seconds <= 86_400.0:
             raise ConfigError("webhook_deadline_seconds must be from 1 to 86,400")
-        parts = urlsplit(self.webhook_url)
-        if self.webhook_url and (parts.scheme not in {"http", "https"} or not parts.hostname):
-            raise ConfigError("webhook_url is no web address: write it as https://host/path")
+        for name, url in (("webhook_url", self.webhook_url), ("rollout_webhook", self.rollout_webhook)):
+            parts = urlsplit(url)
+            if url and (parts.scheme not in {"http", "https"} or not parts.hostname):
+                raise ConfigError(f"{name} is no web address: write it as https://host/path")
 
 
 def _check_url(url: str, option_name: str) -> None:

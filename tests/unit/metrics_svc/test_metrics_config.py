@@ -28,6 +28,7 @@ def test_defaults_and_the_way_through_the_environment() -> None:
         ("SLO_OBJECTIVES", "LOW=99", "in percent"),
         ("ALERT_TIME_SCALE", "0", "from 0.0001 to 1"),
         ("WEBHOOK_URL", "ftp://a/b", "write it as https://host/path"),
+        ("ROLLOUT_WEBHOOK", "host/path", "rollout_webhook is no web address"),
         ("WEBHOOK_TIMEOUT_SECONDS", "0", "from 0.1 to 60"),
         ("WEBHOOK_DEADLINE_SECONDS", "0", "from 1 to 86,400"),
     ],
