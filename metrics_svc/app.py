@@ -26,6 +26,7 @@ from metrics_svc.core import grade, slo
 from metrics_svc.core.history import RecentHistory
 from metrics_svc.core.notices import Notice
 from metrics_svc.core.objectives import Objectives
+from metrics_svc.core.operators import Operators
 from metrics_svc.core.queries import Queries
 from metrics_svc.core.rules import Rules
 from metrics_svc.core.selection import Selection
@@ -173,9 +174,10 @@ class MetricsService:
 
     async def _build_http(self, rollouts: Rollouts) -> HttpServer:
         api = MetricsApi(self._queries, self._http_streams, self._clock_ns, self.watch)
-        alerts = AlertsApi(self.watch, self._config.session_networks)
-        rollout_api = RolloutApi(rollouts.servicer, self._config.session_networks)
-        operations = OperationsApi(self._performance, self._admin, self._reports, self._config.operator_origins)
+        operators = Operators(self._config.operator_networks, self._config.operator_origins)
+        alerts = AlertsApi(self.watch, operators)
+        rollout_api = RolloutApi(rollouts.servicer, operators)
+        operations = OperationsApi(self._performance, self._admin, self._reports, operators)
         return HttpServer(
             [*api.routes(), *operations.routes(), *alerts.routes(), *rollout_api.routes()],
             self.telemetry,

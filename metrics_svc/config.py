@@ -47,6 +47,9 @@ class MetricsConfig:
     perf_gateway_urls: tuple[str, ...] = option(
         (), "WebSocket addresses that performance tests connect to; empty: gateway_urls."
     )
+    operator_networks: tuple[str, ...] = option(
+        (), "Networks besides loopback whose requests may change things over HTTP, as 10.1.0.0/16."
+    )
     operator_origins: tuple[str, ...] = option(
         (), "Origins of pages, besides those opened by address or as localhost, that may change things over HTTP."
     )
@@ -93,7 +96,9 @@ class MetricsConfig:
             if problem:
                 raise ConfigError(f"page_channels: {problem}")
         for network in self.session_networks:
-            _check_network(network)
+            _check_network(network, "session_networks")
+        for network in self.operator_networks:
+            _check_network(network, "operator_networks")
         if self.max_reports < 1:
             raise ConfigError("max_reports must be at least 1")
         if self.max_streams < 1 or self.drain_seconds < 0:
@@ -129,8 +134,8 @@ def _check_url(url: str, option_name: str) -> None:
         raise ConfigError(f"{option_name} has {url!r}: write it as ws://host:port/v1/ws or wss://host/v1/ws")
 
 
-def _check_network(network: str) -> None:
+def _check_network(network: str, option_name: str) -> None:
     try:
         ipaddress.ip_network(network)
     except ValueError as error:
-        raise ConfigError(f"session_networks has {network!r}: write it as 172.16.0.0/12") from error
+        raise ConfigError(f"{option_name} has {network!r}: write it as 172.16.0.0/12") from error

@@ -22,6 +22,7 @@ def test_defaults_and_the_way_through_the_environment() -> None:
         ("GATEWAY_URLS", "ws://a:1;script-src *", "write it as ws://"),
         ("PAGE_CHANNELS", "a*b", "bad pattern"),
         ("SESSION_NETWORKS", "everyone", "write it as 172.16.0.0/12"),
+        ("OPERATOR_NETWORKS", "10.0.0.1/8", "operator_networks has '10.0.0.1/8': write it as"),
         ("MAX_STREAMS", "0", "at least 1"),
         ("HTTP_PORT", "many", "use a whole number"),
         ("SLO_LIMITS", "CRITICAL", "write it as CRITICAL=1ms"),
