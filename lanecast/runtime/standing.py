@@ -66,6 +66,7 @@ class StandingStream:
         while True:
             try:
                 await self._serve(self._method, self._alive)
+                self._failing = False
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
                 # grpc.aio says InvalidStateError where something is written to a call that has just ended.
                 self._report(error)
