@@ -1,26 +1,18 @@
 """The HTTP API of alerts: the same as over gRPC, as ProtoJSON.
 
-Owns the path `alerts`. What changes something is answered only to this machine, as `/api/v1/session` is, and only as
-JSON, which no form of another site can send. Registered by `http`.
+Owns the path `alerts`. Registered by `http`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from aiohttp import web
-from google.protobuf.json_format import Parse, ParseError
 
-from lanecast.errors import StatusError
 from lanecast.v1 import metrics_pb2
-from metrics_svc.alert_messages import acknowledge, list_response, malformed
-from metrics_svc.core.loopback import refusal
+from metrics_svc.alert_messages import acknowledge, list_response
+from metrics_svc.core.operators import Operators
 from metrics_svc.core.selection import invalid
-from metrics_svc.http_api import PREFIX, check_names, json_response, one
+from metrics_svc.http_api import PREFIX, check_names, json_response, one, read_change
 from metrics_svc.watch import Watch
-
-PERMISSION_DENIED = 7
-"""The canonical gRPC code."""
 
 _NAMES = ("state", "page_size", "page_token")
 _STATES = {
@@ -34,9 +26,9 @@ _STATES = {
 class AlertsApi:
     """Handlers of the path `alerts`."""
 
-    def __init__(self, watch: Watch, networks: Sequence[str]) -> None:
+    def __init__(self, watch: Watch, operators: Operators) -> None:
         self._watch = watch
-        self._networks = networks
+        self._operators = operators
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
@@ -61,16 +53,5 @@ class AlertsApi:
 
     async def acknowledge(self, request: web.Request) -> web.Response:
         """Answer like AcknowledgeAlert; the body is its request."""
-        problem = refusal(request.remote, request.headers, self._networks)
-        if problem is not None:
-            raise StatusError(PERMISSION_DENIED, "NOT_LOCAL", problem)
-        if request.content_type != "application/json":
-            raise malformed("send the request as Content-Type: application/json")
-        message = metrics_pb2.AcknowledgeAlertRequest()
-        try:
-            Parse(await request.text(), message)
-        except (ParseError, UnicodeDecodeError, RecursionError) as error:
-            raise malformed(f"the body is not a valid AcknowledgeAlertRequest: {error}"[:300]) from error
-        except web.HTTPRequestEntityTooLarge as error:
-            raise malformed("the body is too large: shorten the comment", "comment") from error
+        message = await read_change(request, self._operators, metrics_pb2.AcknowledgeAlertRequest())
         return json_response(acknowledge(self._watch, message))

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from lanecast.errors import StatusError
 from lanecast.v1 import event_pb2, metrics_pb2
 from metrics_svc.core.alerts import Alert, State
 from metrics_svc.core.selection import invalid
@@ -66,11 +65,6 @@ def acknowledge(watch: Watch, request: metrics_pb2.AcknowledgeAlertRequest) -> m
     silence = seconds(request.silence) if request.HasField("silence") else 0.0
     alert = watch.acknowledge(request.id, request.actor, request.comment, silence)
     return metrics_pb2.AcknowledgeAlertResponse(alert=alert_message(alert))
-
-
-def malformed(message: str, field: str = "") -> StatusError:
-    """Return the error for a request that cannot be read."""
-    return invalid("MALFORMED", message, field)
 
 
 def _behind(alerts: Sequence[Alert], token: str) -> Sequence[Alert]:

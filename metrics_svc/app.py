@@ -24,7 +24,9 @@ from metrics_svc.alert_api import AlertsApi
 from metrics_svc.config import MetricsConfig
 from metrics_svc.core import grade, slo
 from metrics_svc.core.history import RecentHistory
+from metrics_svc.core.notices import Notice
 from metrics_svc.core.objectives import Objectives
+from metrics_svc.core.operators import Operators
 from metrics_svc.core.queries import Queries
 from metrics_svc.core.rules import Rules
 from metrics_svc.core.selection import Selection
@@ -89,8 +91,9 @@ class MetricsService:
         config = self._config
         store = await asyncio.to_thread(RolloutStore, config.data_dir)
         self._rollouts = rollouts = Rollouts(
-            store, self.telemetry, self._grpc_streams, self._clock_ns, config.instance, config.rollout_webhook
-        )
+            store, self.telemetry, self._grpc_streams, self._clock_ns, config.instance,
+            self._build_webhook("rollouts", config.rollout_webhook),
+        )  # fmt: skip
         self._http = await self._build_http(rollouts)
         self._grpc = self._build_grpc(rollouts)
         await rollouts.start()
@@ -135,20 +138,25 @@ class MetricsService:
     def _build_watch(self, objectives: Objectives) -> Watch:
         config, clock_ns = self._config, self._clock_ns
         keeper = Keeper(config.data_dir, self.telemetry)
-        webhook = Webhook(
-            config.webhook_url,
-            config.webhook_secret,
-            timeout_seconds=config.webhook_timeout_seconds,
-            deadline_seconds=config.webhook_deadline_seconds,
-            clock_ns=clock_ns,
-            on_changed=keeper.keep_notice,
-        )
+        webhook = self._build_webhook("alerts", config.webhook_url, keeper.keep_notice)
 
         def blame(lane: Priority, window_seconds: int) -> str:
             return grade.blame(self._queries.latency(Selection(), clock_ns(), window_seconds), lane)
 
         rules = Rules(self.telemetry, objectives, scale=config.alert_time_scale, blame=blame)
         return Watch(self.telemetry, rules, keeper, webhook, instance=config.instance, clock_ns=clock_ns)
+
+    def _build_webhook(self, name: str, url: str, on_changed: Callable[[Notice], None] | None = None) -> Webhook:
+        config = self._config
+        return Webhook(
+            url,
+            config.webhook_secret,
+            name=name,
+            timeout_seconds=config.webhook_timeout_seconds,
+            deadline_seconds=config.webhook_deadline_seconds,
+            clock_ns=self._clock_ns,
+            on_changed=on_changed,
+        )
 
     def _build_grpc(self, rollouts: Rollouts) -> GrpcServer:
         server = GrpcServer()
@@ -166,9 +174,10 @@ class MetricsService:
 
     async def _build_http(self, rollouts: Rollouts) -> HttpServer:
         api = MetricsApi(self._queries, self._http_streams, self._clock_ns, self.watch)
-        alerts = AlertsApi(self.watch, self._config.session_networks)
-        rollout_api = RolloutApi(rollouts.servicer, self._config.session_networks)
-        operations = OperationsApi(self._performance, self._admin, self._reports, self._config.operator_origins)
+        operators = Operators(self._config.operator_networks, self._config.operator_origins)
+        alerts = AlertsApi(self.watch, operators)
+        rollout_api = RolloutApi(rollouts.servicer, operators)
+        operations = OperationsApi(self._performance, self._admin, self._reports, operators)
         return HttpServer(
             [*api.routes(), *operations.routes(), *alerts.routes(), *rollout_api.routes()],
             self.telemetry,

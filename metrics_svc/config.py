@@ -47,6 +47,9 @@ class MetricsConfig:
     perf_gateway_urls: tuple[str, ...] = option(
         (), "WebSocket addresses that performance tests connect to; empty: gateway_urls."
     )
+    operator_networks: tuple[str, ...] = option(
+        (), "Networks besides loopback whose requests may change things over HTTP, as 10.1.0.0/16."
+    )
     operator_origins: tuple[str, ...] = option(
         (), "Origins of pages, besides those opened by address or as localhost, that may change things over HTTP."
     )
@@ -75,7 +78,7 @@ class MetricsConfig:
         1.0, "Multiplies the windows and times of all alert rules. For trying them out: 0.01 makes an hour 36 s."
     )
     webhook_url: str = option("", "Where alerts are sent to by POST; empty: nowhere.")
-    webhook_secret: str = option("", "Key of the signature that each notification carries; empty: it carries none.")
+    webhook_secret: str = option("", "Key of the signature that notifications carry; empty: they carry none.")
     webhook_timeout_seconds: float = option(10.0, "Longest time for one try to send a notification.")
     webhook_deadline_seconds: float = option(3600.0, "How long a notification is tried before it is given up.")
     drain_seconds: float = option(5.0, "Longest time that calls in progress may take after SIGTERM.")
@@ -93,7 +96,9 @@ class MetricsConfig:
             if problem:
                 raise ConfigError(f"page_channels: {problem}")
         for network in self.session_networks:
-            _check_network(network)
+            _check_network(network, "session_networks")
+        for network in self.operator_networks:
+            _check_network(network, "operator_networks")
         if self.max_reports < 1:
             raise ConfigError("max_reports must be at least 1")
         if self.max_streams < 1 or self.drain_seconds < 0:
@@ -116,9 +121,10 @@ class MetricsConfig:
             raise ConfigError("webhook_timeout_seconds must be from 0.1 to 60")
         if not 1.0 <= self.webhook_deadline_seconds <= 86_400.0:
             raise ConfigError("webhook_deadline_seconds must be from 1 to 86,400")
-        parts = urlsplit(self.webhook_url)
-        if self.webhook_url and (parts.scheme not in {"http", "https"} or not parts.hostname):
-            raise ConfigError("webhook_url is no web address: write it as https://host/path")
+        for name, url in (("webhook_url", self.webhook_url), ("rollout_webhook", self.rollout_webhook)):
+            parts = urlsplit(url)
+            if url and (parts.scheme not in {"http", "https"} or not parts.hostname):
+                raise ConfigError(f"{name} is no web address: write it as https://host/path")
 
 
 def _check_url(url: str, option_name: str) -> None:
@@ -128,8 +134,8 @@ def _check_url(url: str, option_name: str) -> None:
         raise ConfigError(f"{option_name} has {url!r}: write it as ws://host:port/v1/ws or wss://host/v1/ws")
 
 
-def _check_network(network: str) -> None:
+def _check_network(network: str, option_name: str) -> None:
     try:
         ipaddress.ip_network(network)
     except ValueError as error:
-        raise ConfigError(f"session_networks has {network!r}: write it as 172.16.0.0/12") from error
+        raise ConfigError(f"{option_name} has {network!r}: write it as 172.16.0.0/12") from error

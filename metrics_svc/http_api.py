@@ -1,15 +1,17 @@
 """The HTTP API of metrics: the same figures as over gRPC, as ProtoJSON and as server-sent events.
 
-Owns the query parameters and the form of errors, `{"code", "reason", "message"}`. Registered by `http`.
+Owns the query parameters, the reading of bodies, and the form of errors, `{"code", "reason", "message"}`. Registered by
+`http`; the modules of the other paths take its functions.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from aiohttp import web
-from google.protobuf.json_format import MessageToJson
+from google.protobuf.json_format import MessageToJson, Parse, ParseError
 from google.protobuf.message import Message
 
 from lanecast.errors import StatusError
@@ -17,10 +19,13 @@ from metrics_svc import messages
 from metrics_svc.alert_feed import Watcher
 from metrics_svc.alert_messages import alert_message
 from metrics_svc.core import selection as limits
+from metrics_svc.core.operators import Operators
 from metrics_svc.core.queries import Queries
 from metrics_svc.core.selection import Selection
 from metrics_svc.streams import Streams
 from metrics_svc.watch import Watch
+
+M = TypeVar("M", bound=Message)
 
 PREFIX = "/api/v1/websocket-performance"
 HEARTBEAT_SECONDS = 15.0
@@ -171,6 +176,26 @@ async def write_event(response: web.StreamResponse, request: web.Request, text: 
         if request.transport is not None:
             request.transport.abort()
         raise ConnectionResetError("the reader does not take what is sent") from None
+
+
+async def read_change(request: web.Request, operators: Operators, message: M) -> M:
+    """Return the body of a request that changes something.
+
+    Raises:
+        StatusError: it may not, or its body is not the message in JSON.
+    """
+    operators.check(request.remote, request.headers)
+    try:
+        text = await request.text()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise limits.invalid("BODY_TOO_LARGE", "the body is too large: send at most 4 KiB", "body") from error
+    except (UnicodeDecodeError, LookupError) as error:
+        raise limits.invalid("BODY_MALFORMED", "the body is not UTF-8: send JSON", "body") from error
+    try:
+        return Parse(text or "{}", message, max_recursion_depth=8)
+    except (ParseError, RecursionError) as error:
+        name = message.DESCRIPTOR.full_name
+        raise limits.invalid("BODY_MALFORMED", f"the body is no {name} in JSON: {error}"[:300], "body") from error
 
 
 def check_names(request: web.Request, allowed: tuple[str, ...]) -> None:

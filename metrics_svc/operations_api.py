@@ -1,41 +1,34 @@
 """The HTTP API of what operators do: performance tests, channels, sessions, reports, and the OpenAPI document.
 
-Owns these routes and the reading of JSON bodies. Answers are those of the gRPC services, as ProtoJSON. Registered by
+Owns these routes. Answers are those of the gRPC services, as ProtoJSON. Registered by
 `http`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from contextlib import aclosing
-from typing import TypeVar
 
 from aiohttp import web
-from google.protobuf.json_format import Parse, ParseError
-from google.protobuf.message import Message
 
 from lanecast.errors import StatusError
 from lanecast.v1 import admin_pb2, metrics_pb2
 from metrics_svc import openapi
 from metrics_svc.admin import Admin
-from metrics_svc.core.origin import refusal
+from metrics_svc.core.operators import Operators
 from metrics_svc.core.survey import ORDERS, invalid
 from metrics_svc.http_api import (
     PREFIX,
     check_names,
     json_response,
     one,
+    read_change,
     to_json,
     write_event,
 )
 from metrics_svc.performance import PerformanceTests
 from metrics_svc.reports import Reports
 
-M = TypeVar("M", bound=Message)
-
-PERMISSION_DENIED = 7
-"""The canonical gRPC code."""
 OPENAPI_PATH = "/api/v1/openapi.json"
 _REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
 """A report is one page with its own style, and runs nothing."""
@@ -45,11 +38,11 @@ _FORMATS = {"html": ("html", "text/html"), "md": ("markdown", "text/markdown"), 
 class OperationsApi:
     """Handlers of the paths."""
 
-    def __init__(self, performance: PerformanceTests, admin: Admin, reports: Reports, origins: Sequence[str]) -> None:
+    def __init__(self, performance: PerformanceTests, admin: Admin, reports: Reports, operators: Operators) -> None:
         self._performance = performance
         self._admin = admin
         self._reports = reports
-        self._origins = tuple(origins)
+        self._operators = operators
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
@@ -67,7 +60,7 @@ class OperationsApi:
     async def performance_test(self, request: web.Request) -> web.StreamResponse:
         """Run a test and send its progress as server-sent events; where the reader goes away, the test ends."""
         check_names(request, ())
-        order = await self._body(request, metrics_pb2.RunPerformanceTestRequest())
+        order = await read_change(request, self._operators, metrics_pb2.RunPerformanceTestRequest())
         async with aclosing(self._performance.run(order, _caller(request))) as responses:
             first = await anext(responses)  # what is refused has a status of its own
             response = web.StreamResponse(
@@ -108,7 +101,7 @@ class OperationsApi:
     async def disconnect(self, request: web.Request) -> web.Response:
         """Answer like DisconnectSession."""
         check_names(request, ())
-        order = await self._body(request, admin_pb2.DisconnectSessionRequest())
+        order = await read_change(request, self._operators, admin_pb2.DisconnectSessionRequest())
         order.id = request.match_info["id"]
         return json_response(await self._admin.disconnect(order, _caller(request)))
 
@@ -121,7 +114,7 @@ class OperationsApi:
     async def create_report(self, request: web.Request) -> web.Response:
         """Answer like CreateReport."""
         check_names(request, ())
-        order = await self._body(request, metrics_pb2.CreateReportRequest())
+        order = await read_change(request, self._operators, metrics_pb2.CreateReportRequest())
         return json_response(metrics_pb2.CreateReportResponse(report=await self._reports.create(order)))
 
     async def get_report(self, request: web.Request) -> web.Response:
@@ -141,27 +134,6 @@ class OperationsApi:
         """Return the OpenAPI document."""
         check_names(request, ())
         return web.json_response(openapi.document(), headers={"Cache-Control": "no-cache"})
-
-    async def _body(self, request: web.Request, message: M) -> M:
-        """Return the body of a request that changes something.
-
-        Raises:
-            StatusError: it may not, or its body is not the message in JSON.
-        """
-        problem = refusal(request.headers, self._origins)
-        if problem is not None:
-            raise StatusError(PERMISSION_DENIED, "FOREIGN_REQUEST", problem)
-        try:
-            text = await request.text()
-        except web.HTTPRequestEntityTooLarge as error:
-            raise invalid("BODY_TOO_LARGE", "the body is too large: send at most 4 KiB", "body") from error
-        except (UnicodeDecodeError, LookupError) as error:
-            raise invalid("BODY_MALFORMED", "the body is not UTF-8: send JSON", "body") from error
-        try:
-            return Parse(text or "{}", message, max_recursion_depth=8)
-        except (ParseError, RecursionError) as error:
-            name = message.DESCRIPTOR.full_name
-            raise invalid("BODY_MALFORMED", f"the body is no {name} in JSON: {error}"[:300], "body") from error
 
 
 def _event(message: metrics_pb2.RunPerformanceTestResponse) -> str:

@@ -1,8 +1,8 @@
-"""Sends notifications to the webhook of the operator.
+"""Sends notifications to a webhook of the operator: of alerts, and of changes of rollouts.
 
 Owns the HTTP requests and the task that makes them, one at a time; when and whether is decided in `core.mailbox`. Each
 request carries a key that is the same for all tries of a notification, and a signature where a secret is configured.
-Started by `app`, fed by `watch`.
+Built by `app`; started and fed by `watch` and by `rollout.wiring`, each with one of its own.
 """
 
 from __future__ import annotations
@@ -33,14 +33,16 @@ class Webhook:
         url: str,
         secret: str,
         *,
+        name: str,
         timeout_seconds: float,
         deadline_seconds: float,
         clock_ns: Callable[[], int],
-        on_changed: Callable[[Notice], None],
+        on_changed: Callable[[Notice], None] | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._url = url
         self._secret = secret
+        self._name = name
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._clock_ns = clock_ns
         self._on_changed = on_changed
@@ -56,17 +58,22 @@ class Webhook:
     def start(self) -> None:
         """Begin to deliver."""
         if self.enabled:
-            self._task = asyncio.create_task(self._run(), name="webhook")
+            self._task = asyncio.create_task(self._run(), name=f"webhook-{self._name}")
 
     async def close(self) -> None:
-        """Stop. What still waits is in the history and is sent after the next start. Idempotent."""
+        """Stop. Idempotent.
+
+        What still waits is not sent; who kept what `on_changed` told can send it after the next start.
+        """
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
     def send(self, notices: Iterable[Notice]) -> None:
-        """Deliver notifications as soon as possible."""
+        """Deliver notifications as soon as possible; forget them where there is no address."""
+        if not self.enabled:
+            return
         for given_up in self._mailbox.add(notices, self._clock_ns()):
             self._record(given_up)
         self._wake.set()
@@ -113,10 +120,16 @@ class Webhook:
         if notice is None:
             return
         if notice.outcome == FAILED:
-            log.error("the webhook was not told of %s after %d tries: %s", notice.key, notice.attempts, notice.detail)
+            log.error(
+                "the webhook for %s was not told of %s after %d tries: %s",
+                self._name, notice.key, notice.attempts, notice.detail,
+            )  # fmt: skip
         elif notice.attempts == 1 and notice.detail:
-            log.warning("the webhook did not take %s, which is tried again: %s", notice.key, notice.detail)
-        self._on_changed(notice)
+            log.warning(
+                "the webhook for %s did not take %s, which is tried again: %s", self._name, notice.key, notice.detail
+            )
+        if self._on_changed is not None:
+            self._on_changed(notice)
 
     def _headers(self, notice: Notice, body: bytes) -> dict[str, str]:
         headers = {

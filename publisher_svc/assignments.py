@@ -1,7 +1,7 @@
 """Hears from the controller of rollouts which channels are on which policy.
 
-Owns the stream to metrics_svc: it reports what is applied and what the arms hold, and puts what it hears in force.
-Where the stream breaks it tries again for ever, and meanwhile nothing changes. Started by `app`.
+Owns what is said on the stream to metrics_svc: it reports what is applied and what the arms hold, and puts what it
+hears in force. While there is no stream nothing changes. Started by `app`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,8 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import grpc
-
-from lanecast.core.backoff import Backoff
 from lanecast.runtime import policies
-from lanecast.runtime.grpc_server import CHANNEL_OPTIONS
+from lanecast.runtime.standing import StandingStream
 from lanecast.v1 import rollout_pb2 as pb
 from publisher_svc.core.arms import Arms, Assignment
 
@@ -23,7 +20,7 @@ log = logging.getLogger(__name__)
 
 REPORT_SECONDS = 1.0
 """How often the counts are reported."""
-_CALL = "/lanecast.v1.RolloutService/StreamAssignments"
+_METHOD = "/lanecast.v1.RolloutService/StreamAssignments"
 
 
 class AssignmentAgent:
@@ -31,43 +28,30 @@ class AssignmentAgent:
 
     def __init__(self, arms: Arms, target: str, name: str, on_change: Callable[[], None]) -> None:
         self._arms = arms
-        self._target = target
         self._name = name
         self._on_change = on_change
-        self._channel = grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
-        self._task: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
+        self._stream = StandingStream(
+            target, _METHOD, pb.StreamAssignmentsRequest, pb.StreamAssignmentsResponse, self._serve,
+            lost="rollouts cannot change the policies of channels here",
+        )  # fmt: skip
 
     def start(self) -> None:
         """Begin to listen, in the background."""
-        self._task = asyncio.create_task(self._run(), name="assignments")
+        self._stream.start()
 
     async def close(self) -> None:
         """Stop. Idempotent."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
-        await self._channel.close()
+        await self._stream.close()
 
-    async def _run(self) -> None:
-        backoff = Backoff()
-        while True:
-            try:
-                async for response in self._open():
-                    backoff.reset()
-                    self._hear(response)
-            except grpc.RpcError as error:
-                log.debug("no assignments from %s: %s", self._target, error)
-            await asyncio.sleep(backoff.next_delay())
-
-    def _open(self) -> Any:
-        call = self._channel.stream_stream(
-            _CALL,
-            request_serializer=pb.StreamAssignmentsRequest.SerializeToString,
-            response_deserializer=pb.StreamAssignmentsResponse.FromString,
-        )
-        return call(self._reports())
+    async def _serve(self, stream_assignments: Any, alive: Callable[[], None]) -> None:
+        call: Any = stream_assignments(self._reports())
+        try:
+            async for response in call:
+                alive()
+                self._hear(response)
+        finally:
+            call.cancel()
 
     async def _reports(self) -> AsyncIterator[pb.StreamAssignmentsRequest]:
         while True:

@@ -1,7 +1,7 @@
 """Calls to the metrics service that several commands make.
 
-Owns the wording of "nothing answers there" and the translation of failed calls. Imports grpc inside its functions:
-`--help` need not wait for it.
+Owns the connection, the wording of "nothing answers there" and the translation of failed calls. Imports grpc inside its
+functions: `--help` need not wait for it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from lanecast.errors import LanecastError, UnavailableError
 if TYPE_CHECKING:
     from lanecast.v1.admin_pb2_grpc import AdminServiceAsyncStub
     from lanecast.v1.metrics_pb2_grpc import MetricsServiceAsyncStub
+    from lanecast.v1.rollout_pb2_grpc import RolloutServiceAsyncStub
 
 T = TypeVar("T")
 TIMEOUT_SECONDS = 10.0
@@ -23,10 +24,17 @@ TIMEOUT_SECONDS = 10.0
 class MetricsClient:
     """The stubs of one metrics service."""
 
-    def __init__(self, target: str, metrics: MetricsServiceAsyncStub, admin: AdminServiceAsyncStub) -> None:
+    def __init__(
+        self,
+        target: str,
+        metrics: MetricsServiceAsyncStub,
+        admin: AdminServiceAsyncStub,
+        rollouts: RolloutServiceAsyncStub,
+    ) -> None:
         self.target = target
         self.metrics = metrics
         self.admin = admin
+        self.rollouts = rollouts
 
     async def call(self, method: Callable[..., Awaitable[T]], request: Any, timeout: float = TIMEOUT_SECONDS) -> T:  # noqa: ASYNC109 - the rpc's own
         """Make a unary call.
@@ -60,14 +68,25 @@ async def connected(target: str) -> AsyncIterator[MetricsClient]:
 
     Raises:
         ConfigError: the target is malformed.
+        UnavailableError: nothing answers a call that the block makes.
+        StatusError: the service refused such a call.
     """
+    import grpc
+
     from lanecast.transport import Targets, open_channel
     from lanecast.v1.admin_pb2_grpc import AdminServiceStub
     from lanecast.v1.metrics_pb2_grpc import MetricsServiceStub
+    from lanecast.v1.rollout_pb2_grpc import RolloutServiceStub
 
     name = Targets(target).names[0]
     async with open_channel(name) as channel:
-        yield MetricsClient(name, MetricsServiceStub(channel), AdminServiceStub(channel))
+        client = MetricsClient(
+            name, MetricsServiceStub(channel), AdminServiceStub(channel), RolloutServiceStub(channel)
+        )
+        try:
+            yield client
+        except grpc.aio.AioRpcError as error:
+            raise client.translated(error) from error
 
 
 def unreachable(target: str) -> UnavailableError:

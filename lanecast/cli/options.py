@@ -24,6 +24,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 DEFAULT_DATA_DIR = ".lanecast"
 DEFAULT_TARGET = "127.0.0.1:7400"
 DEFAULT_METRICS = "127.0.0.1:7402"
+_METRICS = "lanecast.metrics"
 
 FILE_SETTINGS: dict[str, tuple[str, ...]] = {
     "data_dir": ("data_dir",),
@@ -155,15 +156,26 @@ def target_option(function: F) -> F:
     )(function)
 
 
+def _metrics_target(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Keep what was given before a subcommand's name, unless another address stands behind that name."""
+    given = ctx.get_parameter_source(param.name or "") is click.core.ParameterSource.COMMANDLINE
+    if given or _METRICS not in ctx.meta:
+        ctx.meta[_METRICS] = value
+    return str(ctx.meta[_METRICS])
+
+
 def metrics_option(function: F) -> F:
-    """Add `--metrics`, the address of the metrics service."""
+    """Add `--metrics`, the address of the metrics service, as `target`.
+
+    A group that has it and its subcommands share it: it may stand before a subcommand's name or behind it.
+    """
     return click.option(
         "--metrics",
-        "--target",
         "target",
         metavar="HOST:PORT",
         default=DEFAULT_METRICS,
         envvar=plan.METRICS_TARGET,
+        callback=_metrics_target,
         show_default=True,
         show_envvar=True,
         help="Address of the metrics service (gRPC).",

@@ -1,6 +1,7 @@
 """Calls of RolloutService for the command line, and what it prints of the answers.
 
-Owns the connection, the choice of the newest rollout, and the live view. Imported by the subcommands when they run.
+Owns the choice of the newest rollout, and the live view; the connection is `lanecast.cli.metrics`'. Imported by the
+subcommands when they run.
 """
 
 from __future__ import annotations
@@ -11,34 +12,24 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import grpc
 from google.protobuf.json_format import MessageToDict, Parse, ParseError
 
+from lanecast.cli.metrics import TIMEOUT_SECONDS, connected
 from lanecast.cli.output import terminal_text, write_json, write_line, write_note
 from lanecast.core import exit_codes
 from lanecast.core.priority import Priority
-from lanecast.errors import ConfigError, UnavailableError
+from lanecast.errors import ConfigError
 from lanecast.runtime.policies import duration, seconds
-from lanecast.runtime.status import from_rpc_error
-from lanecast.transport import Targets, open_channel
 from lanecast.v1 import rollout_pb2 as pb
-from lanecast.v1.rollout_pb2_grpc import RolloutServiceStub
 
-TIMEOUT_SECONDS = 10.0
 _OVER = {pb.ROLLOUT_STATE_COMPLETED, pb.ROLLOUT_STATE_ROLLED_BACK, pb.ROLLOUT_STATE_CANCELLED}
 
 
 @asynccontextmanager
 async def _service(target: str) -> AsyncIterator[Any]:
-    """Give a stub whose failures become errors of ours."""
-    async with open_channel(Targets(target).names[0]) as channel:
-        try:
-            yield RolloutServiceStub(channel)
-        except grpc.aio.AioRpcError as error:
-            if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
-                text = f"no metrics service answers at {target}: start one with `lanecast up`, or give --metrics-target"
-                raise UnavailableError(text) from error
-            raise from_rpc_error(error) from error
+    """Give the stub; what fails in the block becomes an error of ours."""
+    async with connected(target) as client:
+        yield client.rollouts
 
 
 async def _id(stub: Any, name: str) -> str:

@@ -1,22 +1,21 @@
 """Answers operators' questions about this process: attaches it to metrics_svc and carries out what comes.
 
-Owns the stream to metrics_svc and its return after a failure. What is answered is the service's own: it gives an object
-with the questions' methods. Started by each service's `app` where a metrics target is set; delivery never waits for it.
+Owns what is said on the stream to metrics_svc. What is answered is the service's own: it gives an object with the
+questions' methods. Started by each service's `app` where a metrics target is set; delivery never waits for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 import grpc
 
-from lanecast.core.backoff import Backoff
 from lanecast.internal.v1 import agent_pb2 as pb
-from lanecast.runtime.grpc_server import CHANNEL_OPTIONS
+from lanecast.runtime.standing import StandingStream
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -43,49 +42,27 @@ class Agent:
     """Stays attached to metrics_svc until closed."""
 
     def __init__(self, target: str, service: str, instance: str, answerer: Answerer) -> None:
-        self._target = target
         self._hello = pb.AttachRequest(hello=pb.AgentHello(service=service, instance=instance))
         self._answerer = answerer
-        self._channel = grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
-        self._task: asyncio.Task[None] | None = None
+        self._stream = StandingStream(
+            target, _METHOD, pb.AttachRequest, pb.AttachResponse, self._serve, lost="operators cannot ask this process"
+        )
 
     def start(self) -> None:
         """Begin to attach."""
-        self._task = asyncio.create_task(self._stay_attached(), name="agent")
+        self._stream.start()
 
     async def close(self) -> None:
         """Detach. Idempotent."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
-        await self._channel.close()
+        await self._stream.close()
 
-    async def _stay_attached(self) -> None:
-        backoff, failing = Backoff(), False
-        method: Any = self._channel.stream_stream(
-            _METHOD,
-            request_serializer=pb.AttachRequest.SerializeToString,
-            response_deserializer=pb.AttachResponse.FromString,
-        )
-        while True:
-            try:
-                await self._serve(method(), backoff)
-                failing = False
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
-                # grpc.aio says InvalidStateError where something is written to a call that has just ended.
-                if not failing:
-                    code = error.code() if isinstance(error, grpc.aio.AioRpcError) else "the stream ended"
-                    log.info("operators cannot ask this process: %s does not take its agent (%s)", self._target, code)
-                failing = True
-            await asyncio.sleep(backoff.next_delay())
-
-    async def _serve(self, call: Any, backoff: Backoff) -> None:
+    async def _serve(self, attach: Any, alive: Callable[[], None]) -> None:
+        call: Any = attach()
         working: set[asyncio.Task[None]] = set()
         try:
             await call.write(self._hello)
             while (question := await call.read()) is not grpc.aio.EOF:
-                backoff.reset()
+                alive()
                 if len(working) >= _MAX_AT_ONCE:
                     await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
                 working = {task for task in working if not task.done()}

@@ -3,7 +3,8 @@
 Owns the bound, the backoff and the deadline. Takes `now` in nanoseconds since the Unix epoch. Called by `webhook`,
 which does the sending.
 
-Notifications of one alert go in their order: its end is not told before its begin was, or was given up.
+Notifications of one alert, or one rollout, go in their order: an alert's end is not told before its begin was, or was
+given up.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What is sent when an alert fires or is resolved.
+"""What is sent to a webhook.
 
-Owns the body of a notification, the key by which a receiver recognises a repeated one, its signature and the record of
-what became of it. Built by `watch`, sent by `webhook`, kept by `history`.
+Owns the record of a notification with the key by which a receiver recognises a repeated one, its signature, and the
+body of those about alerts. Built by `watch` and `rollout.wiring`, sent by `webhook`; those about alerts are kept by
+`history`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Notice:
     """A notification and what became of it."""
 
     key: str
-    """The same for every try: `alert id:state`."""
+    """The same for every try: `what:state`. Those with one `what` are sent in their order."""
     created_ns: int
     body: str
     attempts: int = 0

@@ -1,35 +1,33 @@
 """Rollouts over HTTP: the messages of `lanecast.v1.RolloutService` as ProtoJSON.
 
-Owns the paths, and who may change things: only requests with a JSON body that come from this machine, by its name, and
-from no page of another site. Registered by `http`.
+Owns the paths. Registered by `http`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
-from google.protobuf.json_format import MessageToJson, Parse, ParseError
+from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 
 from lanecast.errors import StatusError
 from lanecast.v1 import rollout_pb2 as pb
-from metrics_svc.core import loopback
+from metrics_svc.core.operators import Operators
 from metrics_svc.core.rollout.model import Verb
+from metrics_svc.http_api import PREFIX, read_change
 from metrics_svc.rollout.service import RolloutServicer
 
-PREFIX = "/api/v1/websocket-performance"
-_INVALID, _DENIED = 3, 7
+_INVALID = 3
 _REPORTS = {"json": "application/json", "markdown": "text/markdown", "html": "text/html"}
 
 
 class RolloutApi:
     """Handlers of the paths about rollouts and policies."""
 
-    def __init__(self, servicer: RolloutServicer, networks: Sequence[str]) -> None:
+    def __init__(self, servicer: RolloutServicer, operators: Operators) -> None:
         self._servicer = servicer
-        self._networks = tuple(networks)
+        self._operators = operators
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
@@ -100,16 +98,7 @@ class RolloutApi:
         return _json(await getattr(self._servicer, name)(message, None))
 
     async def _body(self, request: web.Request, message: Message) -> Any:
-        refusal = loopback.refusal(request.remote, request.headers, self._networks)
-        if refusal is not None:
-            raise StatusError(_DENIED, "NOT_LOCAL", refusal)
-        if request.content_type != "application/json":
-            text = "send the request as JSON with Content-Type: application/json"
-            raise StatusError(_INVALID, "CONTENT_TYPE", text)
-        try:
-            return Parse((await request.text()) or "{}", message)
-        except (ParseError, UnicodeDecodeError) as error:
-            raise StatusError(_INVALID, "MALFORMED", f"the body is no {message.DESCRIPTOR.name}: {error}") from error
+        return await read_change(request, self._operators, message)
 
 
 def _json(message: Message) -> web.Response:

@@ -5,6 +5,7 @@ Owns which there are, and what a change of a rollout is told to: telemetry and t
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 
@@ -19,14 +20,15 @@ from lanecast.core.instruments import (
 from lanecast.core.priority import Priority
 from lanecast.v1 import rollout_pb2
 from metrics_svc.core.catalogue import Kind
+from metrics_svc.core.notices import Notice
 from metrics_svc.core.rollout.history import LOOK, MOVED, Entry
 from metrics_svc.core.rollout.model import Rollout
 from metrics_svc.core.telemetry import NANOS, Point, Process, Telemetry
 from metrics_svc.rollout.controller import Controller
 from metrics_svc.rollout.service import RolloutServicer
 from metrics_svc.rollout.store import RolloutStore
-from metrics_svc.rollout.webhook import Webhook
 from metrics_svc.streams import Streams
+from metrics_svc.webhook import Webhook
 
 SERVICE = rollout_pb2.DESCRIPTOR.services_by_name["RolloutService"]
 _RATE_SECONDS = 60
@@ -42,12 +44,12 @@ class Rollouts:
         streams: Streams,
         clock_ns: Callable[[], int],
         instance: str,
-        webhook_url: str,
+        webhook: Webhook,
     ) -> None:
         self._telemetry = telemetry
         self._clock_ns = clock_ns
         self._process = Process("metrics_svc", instance)
-        self._webhook = Webhook(webhook_url)
+        self._webhook = webhook
         self.controller = Controller(store, clock_ns, time.monotonic, self._rate, self._on_change)
         self.servicer = RolloutServicer(self.controller, streams)
 
@@ -74,7 +76,7 @@ class Rollouts:
             if entry.kind == MOVED:
                 name = (("reason", entry.data["state"]), ("rollout", rollout.id))
                 points.append(Point(Key(ROLLOUT_TRANSITIONS, name), Kind.COUNTER, 0, now_ns, 1))
-                self._webhook.send(_document(rollout, entry))
+                self._webhook.send([change_notice(rollout, entry)])
             if entry.kind == LOOK:
                 points += [
                     _gauge(now_ns, ROLLOUT_RULE_VALUE, result["value"], rollout=rollout.id, rule=result["rule"])
@@ -88,8 +90,9 @@ def _gauge(now_ns: int, name: str, value: float, **attributes: str) -> Point:
     return Point(Key(name, tuple(sorted(attributes.items()))), Kind.GAUGE, 0, now_ns, float(value))
 
 
-def _document(rollout: Rollout, entry: Entry) -> dict[str, object]:
-    return {
+def change_notice(rollout: Rollout, entry: Entry) -> Notice:
+    """Return the notification of a change of state; those of one rollout go in their order."""
+    document = {
         "kind": "rollout",
         "rollout": rollout.id,
         "baseline": rollout.plan.baseline,
@@ -103,3 +106,5 @@ def _document(rollout: Rollout, entry: Entry) -> dict[str, object]:
         "actor": entry.actor,
         "time_unix_nano": entry.time_ns,
     }
+    key = f"{rollout.id}:{entry.time_ns}-{entry.data['state']}"
+    return Notice(key, entry.time_ns, json.dumps(document, ensure_ascii=False))

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import getpass
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
 from lanecast.cli import options
 from lanecast.cli.output import terminal_text, write_json, write_line
-from lanecast.errors import UnavailableError
 
 if TYPE_CHECKING:
     from lanecast.v1.metrics_pb2 import Alert
@@ -24,32 +22,21 @@ Examples:
   lanecast alerts watch                           changes as they come, until Ctrl-C
   lanecast alerts ack ALERT --comment "new disk" --silence 2h"""
 
-DEFAULT_TARGET = "127.0.0.1:7402"
 _STATES = ("pending", "firing", "resolved")
 _HEAD = ("STATE", "SEVERITY", "LANE", "SINCE", "RULE", "TAKEN BY")
 
 
-def _target_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "--target",
-        metavar="HOST:PORT",
-        default=DEFAULT_TARGET,
-        envvar="LANECAST_METRICS_TARGET",
-        show_default=True,
-        show_envvar=True,
-        help="Address of the metrics service.",
-    )(function)
-
-
 @click.group("alerts", short_help="Show alerts and take care of them.", epilog=EPILOG)
-def command() -> None:
+@options.metrics_option
+def command(target: str) -> None:
     """Show alerts, watch them change, take care of one."""
+    del target  # the subcommands' option takes it over
 
 
 @command.command("list")
 @click.option("--state", type=click.Choice(_STATES), help="Only alerts in this state.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="Most alerts to show.")
-@_target_option
+@options.metrics_option
 @options.json_option
 def list_command(state: str | None, limit: int, target: str, as_json: bool) -> None:
     """List alerts, newest first."""
@@ -64,7 +51,7 @@ def list_command(state: str | None, limit: int, target: str, as_json: bool) -> N
 
 
 @command.command("watch")
-@_target_option
+@options.metrics_option
 @options.json_option
 def watch_command(target: str, as_json: bool) -> None:
     """Show what is open, then each change, until Ctrl-C."""
@@ -76,7 +63,7 @@ def watch_command(target: str, as_json: bool) -> None:
 @click.option("--by", default=None, help="Who takes care. [default: your name on this machine]")
 @click.option("--comment", default="", help="Note for the record.")
 @click.option("--silence", callback=options.to_seconds, default="0", help="Hold back notifications for so long, as 2h.")
-@_target_option
+@options.metrics_option
 @options.json_option
 def ack_command(alert: str, by: str | None, comment: str, silence: float, target: str, as_json: bool) -> None:
     """Record that somebody takes care of an alert; ALERT is its id."""
@@ -88,59 +75,39 @@ def ack_command(alert: str, by: str | None, comment: str, silence: float, target
 
 
 async def _list(target: str, state: str | None, limit: int) -> list[Alert]:
-    from lanecast.cli.rpc import TIMEOUT_SECONDS
+    from lanecast.cli.metrics import connected
     from lanecast.v1 import metrics_pb2
 
     wanted = metrics_pb2.AlertState.Value(f"ALERT_STATE_{(state or 'unspecified').upper()}")
     request = metrics_pb2.ListAlertsRequest(state=wanted, page_size=limit)
-    async with _metrics(target) as stub:
-        return list((await stub.ListAlerts(request, timeout=TIMEOUT_SECONDS)).alerts)
+    async with connected(target) as client:
+        return list((await client.call(client.metrics.ListAlerts, request)).alerts)
 
 
 async def _watch(target: str, show: Callable[[Alert], None]) -> None:
+    from lanecast.cli.metrics import connected
     from lanecast.v1 import metrics_pb2
 
-    async with _metrics(target) as stub:
-        async for response in stub.WatchAlerts(metrics_pb2.WatchAlertsRequest()):
+    async with connected(target) as client:
+        async for response in client.metrics.WatchAlerts(metrics_pb2.WatchAlertsRequest()):
             show(response.alert)
 
 
 async def _acknowledge(target: str, place: str, actor: str, comment: str, silence: float) -> Alert:
-    from lanecast.cli.rpc import TIMEOUT_SECONDS
+    from lanecast.cli.metrics import connected
     from lanecast.v1 import metrics_pb2
 
     request = metrics_pb2.AcknowledgeAlertRequest(id=place, actor=actor, comment=comment)
     if silence:
         request.silence.FromNanoseconds(round(silence * 1e9))
-    async with _metrics(target) as stub:
-        changed: Alert = (await stub.AcknowledgeAlert(request, timeout=TIMEOUT_SECONDS)).alert
-        return changed
-
-
-@asynccontextmanager
-async def _metrics(target: str) -> AsyncIterator[Any]:
-    import grpc
-
-    from lanecast.runtime.status import from_rpc_error
-    from lanecast.transport import Targets, open_channel
-    from lanecast.v1.metrics_pb2_grpc import MetricsServiceStub
-
-    async with open_channel(Targets(target).names[0]) as channel:
-        try:
-            yield MetricsServiceStub(channel)
-        except grpc.aio.AioRpcError as error:
-            if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
-                raise UnavailableError(
-                    f"no metrics service answers at {target}: start one with `lanecast up`, or name its address with"
-                    " --target"
-                ) from error
-            raise from_rpc_error(error) from error
+    async with connected(target) as client:
+        return (await client.call(client.metrics.AcknowledgeAlert, request)).alert
 
 
 def _write_json(alert: Alert) -> None:
-    from google.protobuf.json_format import MessageToDict
+    from lanecast.cli.metrics import to_dict
 
-    write_json(MessageToDict(alert, always_print_fields_with_no_presence=True))
+    write_json(to_dict(alert))
 
 
 def _write_table(alerts: list[Alert]) -> None:

@@ -85,21 +85,16 @@ def command(
 
 
 async def _run(request: RunPerformanceTestRequest, target: str, as_json: bool) -> int:
-    import grpc
-
     from lanecast.cli.metrics import connected, to_dict
 
     last: RunPerformanceTestResponse | None = None
     async with connected(target) as client:
-        try:
-            async for response in client.metrics.RunPerformanceTest(request):
-                last = response
-                if as_json:
-                    write_json(to_dict(response))
-                elif not response.grade:
-                    _show_progress(response)
-        except grpc.aio.AioRpcError as error:
-            raise client.translated(error) from error
+        async for response in client.metrics.RunPerformanceTest(request):
+            last = response
+            if as_json:
+                write_json(to_dict(response))
+            elif not response.grade:
+                _show_progress(response)
     if last is None or not last.grade:
         raise StatusError(13, "PERF_TEST_FAILED", "the test ended without a result; the log of metrics_svc says more")
     if not as_json:

@@ -47,14 +47,10 @@ A rollout is named by its id; without one, the newest is meant."""
 
 
 @click.group("rollout", short_help="Change a delivery policy by stages, with a way back.", epilog=EPILOG)
-@click.option(
-    "--metrics-target", metavar="HOST:PORT", default="127.0.0.1:7402", envvar="LANECAST_METRICS_TARGET",
-    show_default=True, show_envvar=True, help="Address of the metrics service.",
-)  # fmt: skip
-@click.pass_context
-def command(ctx: click.Context, metrics_target: str) -> None:
+@options.metrics_option
+def command(target: str) -> None:
     """Move channels from one delivery policy to another by stages, and back by itself when it harms."""
-    ctx.obj = metrics_target
+    del target  # the subcommands' option takes it over
 
 
 def plan_options(function: Any) -> Any:
@@ -117,8 +113,8 @@ def _actor() -> str:
 @command.command("create")
 @plan_options
 @options.json_option
-@click.pass_obj
-def create(target: str, /, as_json: bool, **given: Any) -> None:
+@options.metrics_option
+def create(target: str, as_json: bool, **given: Any) -> None:
     """Create a rollout without starting it."""
     from lanecast.cli import rollouts
 
@@ -129,8 +125,8 @@ def create(target: str, /, as_json: bool, **given: Any) -> None:
 @command.command("validate")
 @plan_options
 @options.json_option
-@click.pass_obj
-def validate(target: str, /, as_json: bool, **given: Any) -> int:
+@options.metrics_option
+def validate(target: str, as_json: bool, **given: Any) -> int:
     """Say what each stage needs and how long it takes at the present traffic."""
     from lanecast.cli import rollouts
 
@@ -142,8 +138,8 @@ def validate(target: str, /, as_json: bool, **given: Any) -> int:
 @command.command("run")
 @plan_options
 @click.option("--plain", is_flag=True, help="Print a line for each change instead of a live view.")
-@click.pass_obj
-def run(target: str, /, plain: bool, **given: Any) -> int:
+@options.metrics_option
+def run(target: str, plain: bool, **given: Any) -> int:
     """Create and start a rollout, and show it until it is over; Ctrl-C leaves it running."""
     from lanecast.cli import rollouts
 
@@ -153,7 +149,7 @@ def run(target: str, /, plain: bool, **given: Any) -> int:
 @command.command("watch")
 @click.argument("name", metavar="[ID]", default="")
 @click.option("--plain", is_flag=True, help="Print a line for each change instead of a live view.")
-@click.pass_obj
+@options.metrics_option
 def watch(target: str, name: str, plain: bool) -> int:
     """Show a rollout until it is over."""
     from lanecast.cli import rollouts
@@ -164,7 +160,7 @@ def watch(target: str, name: str, plain: bool) -> int:
 @command.command("status")
 @click.argument("name", metavar="[ID]", default="")
 @options.json_option
-@click.pass_obj
+@options.metrics_option
 def status(target: str, name: str, as_json: bool) -> None:
     """Show a rollout with what its rules say."""
     from lanecast.cli import rollouts
@@ -174,7 +170,7 @@ def status(target: str, name: str, as_json: bool) -> None:
 
 @command.command("list")
 @options.json_option
-@click.pass_obj
+@options.metrics_option
 def list_(target: str, as_json: bool) -> None:
     """List rollouts, newest first."""
     from lanecast.cli import rollouts
@@ -187,7 +183,7 @@ def list_(target: str, as_json: bool) -> None:
 @click.argument("name", metavar="[ID]", default="")
 @click.option("--looks", is_flag=True, help="Also what was seen at each look.")
 @options.json_option
-@click.pass_obj
+@options.metrics_option
 def history(target: str, name: str, looks: bool, as_json: bool) -> None:
     """Show everything that was done to a rollout and by it."""
     from lanecast.cli import rollouts
@@ -217,7 +213,7 @@ def history(target: str, name: str, looks: bool, as_json: bool) -> None:
 @click.option(
     "--format", "form", type=click.Choice(["markdown", "html", "json"]), default="markdown", show_default=True
 )
-@click.pass_obj
+@options.metrics_option
 def report(target: str, name: str, form: str) -> None:
     """Print the report of a rollout, during it or after."""
     from lanecast.cli import rollouts
@@ -239,7 +235,7 @@ def policy() -> None:
 
 @policy.command("list")
 @options.json_option
-@click.pass_obj
+@options.metrics_option
 def policy_list(target: str, as_json: bool) -> None:
     """List policies."""
     from lanecast.cli import rollouts
@@ -251,7 +247,7 @@ def policy_list(target: str, as_json: bool) -> None:
 @policy.command("create")
 @click.argument("file", type=click.Path(path_type=Path))
 @options.json_option
-@click.pass_obj
+@options.metrics_option
 def policy_create(target: str, file: Path, as_json: bool) -> None:
     """Keep the policy that FILE describes, as JSON of lanecast.v1.Policy."""
     from lanecast.cli import rollouts
@@ -262,7 +258,7 @@ def policy_create(target: str, file: Path, as_json: bool) -> None:
 @policy.command("compare")
 @click.argument("one")
 @click.argument("other")
-@click.pass_obj
+@options.metrics_option
 def policy_compare(target: str, one: str, other: str) -> None:
     """Show what two policies do differently."""
     from lanecast.cli import rollouts
@@ -281,7 +277,7 @@ def _add_verb(verb: str, text: str) -> None:
     @click.option("--reason", default="", help="For the record.")
     @click.option("--version", type=int, default=0, help="Refuse if the rollout has changed since this version.")
     @options.json_option
-    @click.pass_obj
+    @options.metrics_option
     def carry_out(target: str, name: str, reason: str, version: int, as_json: bool) -> None:
         from lanecast.cli import rollouts
 

@@ -34,7 +34,6 @@ out is a token that has ended."""
 @click.pass_context
 def command(context: click.Context, subject: str, limit: int, target: str, as_json: bool) -> None:
     """List the open sessions of all gateways, or end one."""
-    context.obj = target
     if context.invoked_subcommand is None:
         asyncio.run(_list(subject, limit, target, as_json))
 
@@ -43,12 +42,9 @@ def command(context: click.Context, subject: str, limit: int, target: str, as_js
 @click.argument("session")
 @click.option("--reason", default="", help="Told to the client and kept in the log; at most 100 bytes.")
 @options.metrics_option
-@click.pass_context
-def disconnect(context: click.Context, session: str, reason: str, target: str) -> None:
+def disconnect(session: str, reason: str, target: str) -> None:
     """End a session."""
-    given = context.get_parameter_source("target")
-    chosen = target if given is click.core.ParameterSource.COMMANDLINE else context.obj
-    asyncio.run(_disconnect(session, reason, chosen))
+    asyncio.run(_disconnect(session, reason, target))
 
 
 async def _list(subject: str, limit: int, target: str, as_json: bool) -> None:

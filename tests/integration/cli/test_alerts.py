@@ -35,7 +35,7 @@ def metrics(background: Any, tmp_path: Path) -> str:
 
 
 def test_list_and_ack(lanecast: Any, metrics: str) -> None:
-    shown = lanecast("alerts", "list", "--target", metrics)
+    shown = lanecast("alerts", "list", "--metrics", metrics)
     assert shown.code == exit_codes.OK
     head, row, place, summary = shown.out.splitlines()
     assert head.split() == ["STATE", "SEVERITY", "LANE", "SINCE", "RULE", "TAKEN", "BY"]
@@ -44,14 +44,14 @@ def test_list_and_ack(lanecast: Any, metrics: str) -> None:
     assert summary.strip() == "Make\\x1b[2J room."
     (alert,) = lanecast("alerts", "list", "--json", LANECAST_METRICS_TARGET=metrics).lines
     assert (alert["rule"], alert["state"]) == ("disk", "ALERT_STATE_RESOLVED")
-    none = lanecast("alerts", "list", "--state", "firing", "--target", metrics)
+    none = lanecast("alerts", "list", "--state", "firing", "--metrics", metrics)
     assert (none.code, none.out) == (exit_codes.OK, "No alert is firing.\n")
-    late = lanecast("alerts", "ack", alert["id"], "--by", "kim", "--target", metrics)
+    late = lanecast("alerts", "ack", alert["id"], "--by", "kim", "--metrics", metrics)
     assert late.code == exit_codes.FAILED
     assert "already resolved" in late.err
 
 
 def test_where_nothing_answers_it_says_so(lanecast: Any) -> None:
-    gone = lanecast("alerts", "watch", "--target", "127.0.0.1:1")
+    gone = lanecast("alerts", "watch", "--metrics", "127.0.0.1:1")
     assert gone.code == exit_codes.UNAVAILABLE
     assert "no metrics service answers at 127.0.0.1:1" in gone.err

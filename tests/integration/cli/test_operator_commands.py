@@ -103,7 +103,21 @@ def test_channels_and_sessions_are_listed(lanecast: Command, background: Start, 
 
 @pytest.mark.parametrize(
     "arguments",
-    [("top", "--once"), ("top", "--json"), ("report",), ("perf-test",), ("channels",), ("sessions",)],
+    [
+        ("top", "--once"),
+        ("top", "--json"),
+        ("report",),
+        ("perf-test",),
+        ("channels",),
+        ("sessions",),
+        ("sessions", "disconnect", "x"),
+        ("alerts", "list"),
+        ("alerts", "watch"),
+        ("alerts", "ack", "x"),
+        ("rollout", "list"),
+        ("rollout", "watch", "--plain"),
+        ("rollout", "policy", "list"),
+    ],
     ids=" ".join,
 )
 def test_without_a_metrics_service_the_sentence_says_what_to_do(lanecast: Command, arguments: tuple[str, ...]) -> None:
@@ -113,6 +127,22 @@ def test_without_a_metrics_service_the_sentence_says_what_to_do(lanecast: Comman
         f"lanecast: no metrics service answers at {NOWHERE}: start one with `lanecast up`, or name its address with"
         " --metrics\n"
     )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("alerts", "--metrics", NOWHERE, "list"),
+        ("alerts", "--metrics", "127.0.0.1:2", "list", "--metrics", NOWHERE),
+        ("rollout", "--metrics", NOWHERE, "policy", "list"),
+        ("rollout", "policy", "list", "--metrics", NOWHERE),
+    ],
+    ids=" ".join,
+)
+def test_the_address_stands_before_a_subcommand_or_behind_it(lanecast: Command, arguments: tuple[str, ...]) -> None:
+    done = lanecast(*arguments, LANECAST_METRICS_TARGET="127.0.0.1:2")
+    assert done.code == exit_codes.UNAVAILABLE
+    assert f"no metrics service answers at {NOWHERE}:" in done.err
 
 
 def test_top_once_and_json(lanecast: Command, metrics: tuple[str, Background]) -> None:

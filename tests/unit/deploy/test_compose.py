@@ -110,7 +110,7 @@ def test_the_page_reaches_the_gateway_and_is_let_in() -> None:
     assert metrics.gateway_urls == (f"ws://127.0.0.1:{host_port}/v1/ws",)
     assert gateway.allowed_origins == (f"http://127.0.0.1:{page_port}", f"http://localhost:{page_port}")
     (subnet,) = (entry["subnet"] for entry in COMPOSE["networks"]["lanecast"]["ipam"]["config"])
-    assert metrics.session_networks == (subnet,)
+    assert metrics.session_networks == metrics.operator_networks == (subnet,)
     assert ipaddress.ip_network(subnet).is_private
 
 

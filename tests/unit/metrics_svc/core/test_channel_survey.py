@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lanecast.errors import StatusError
 from lanecast.v1 import admin_pb2
 from lanecast.v1.event_pb2 import LanePosition
-from metrics_svc.core import origin, survey
+from metrics_svc.core import survey
 from metrics_svc.core.json_schema import add
 
 
@@ -79,29 +79,6 @@ def test_what_is_no_session_or_no_reason_is_refused(session: str, reason: str) -
 
 def test_a_reason_cannot_write_a_log_line_of_its_own() -> None:
     assert survey.printable("a\nb\x1b[31m") == "a\\nb\\x1b[31m"
-
-
-JSON = {"content-type": "application/json"}
-
-
-@pytest.mark.parametrize(
-    ("headers", "allowed"),
-    [
-        (JSON, True),
-        ({**JSON, "origin": "http://127.0.0.1:7480", "host": "127.0.0.1:7480"}, True),
-        ({**JSON, "origin": "http://localhost:7480", "host": "localhost:7480"}, True),
-        ({**JSON, "origin": "http://10.0.0.5:7480", "host": "10.0.0.5:7480"}, True),
-        ({**JSON, "origin": "https://ops.example.com", "host": "10.0.0.5:7480"}, True),
-        ({}, False),
-        ({"content-type": "text/plain"}, False),
-        ({**JSON, "origin": "http://127.0.0.1:9999", "host": "127.0.0.1:7480"}, False),
-        ({**JSON, "origin": "http://rebound.example:7480", "host": "rebound.example:7480"}, False),
-        ({**JSON, "origin": "null", "host": "127.0.0.1:7480"}, False),
-        ({**JSON, "sec-fetch-site": "cross-site"}, False),
-    ],
-)
-def test_only_pages_that_can_only_be_ours_may_change_something(headers: dict[str, str], allowed: bool) -> None:
-    assert (origin.refusal(headers, ["https://ops.example.com"]) is None) is allowed
 
 
 def test_schemas_cover_every_field_type_of_the_contracts() -> None:
