@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,8 @@ Examples:
 def command() -> None:
     """Measure Lanecast and other servers in turns: latency, losses, cost (needs a checkout)."""
     _require_checkout()
+    # As Ctrl-C: the servers are processes of their own, which would stay behind.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def _require_checkout() -> None:
@@ -48,7 +51,7 @@ def _require_checkout() -> None:
     if find_spec("bench") is None or find_spec("bench.scenario") is None:
         raise ConfigError(
             "lanecast bench is part of the repository, not of the installed package: "
-            "clone the repository, run `make setup` there, and call it from its folder"
+            "clone the repository, run `make install` there, and call it from its folder"
         )
     absent = [name for name in ("psutil", "matplotlib", "numpy") if find_spec(name) is None]
     if absent:

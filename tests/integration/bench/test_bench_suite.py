@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
+from asyncio.subprocess import DEVNULL
 from pathlib import Path
 
 import psutil
@@ -54,6 +57,27 @@ async def test_a_server_that_does_not_start_is_reported_with_its_last_words(tmp_
     with pytest.raises(ServerError, match="exit code 3: it cannot be done"):
         await servers.wait_for_port(free_port())
     await servers.stop()
+
+
+async def test_a_benchmark_that_is_terminated_ends_its_servers() -> None:
+    command = [sys.executable, "-m", "lanecast.cli", "bench", "run", "first", "--peers", "none"]
+    bench = await asyncio.create_subprocess_exec(*command, stdout=DEVNULL, stderr=DEVNULL)
+    started: list[psutil.Process] = []
+    while not any("gateway_svc" in _command(child) for child in started):
+        assert bench.returncode is None
+        started = psutil.Process(bench.pid).children(recursive=True)
+        await asyncio.sleep(0.02)
+    bench.terminate()
+    assert await bench.wait() != 0
+    _, alive = await asyncio.to_thread(psutil.wait_procs, started, 20)
+    assert alive == []
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def test_the_own_system_and_all_peers_can_be_asked_for() -> None:
