@@ -63,8 +63,15 @@ def explanations(valuations: Iterator[Valuation]) -> Iterator[service.Outgoing]:
 
 def watched(valuations: Iterator[Valuation]) -> Iterator[service.Outgoing]:
     """Yield an event per valuation, to the channel of the house."""
+    known: dict[int, ShapExplanation] = {}  # but for its name, a house's explanation stays the same
     for number, valuation in enumerate(valuations, start=1):
-        yield service.Outgoing(f"house:{valuation.house}", explanation(valuation, number), Priority.NORMAL)
+        house = valuation.house
+        if house not in known:
+            known[house] = explanation(valuation, number)
+        message = ShapExplanation()
+        message.CopyFrom(known[house])
+        message.prediction_id = f"house-{house}-watched-{number}"
+        yield service.Outgoing(f"house:{house}", message, Priority.NORMAL)
 
 
 def explanation(valuation: Valuation, number: int) -> ShapExplanation:

