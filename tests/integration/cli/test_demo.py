@@ -41,7 +41,7 @@ def test_a_slow_system_comes_with_a_rollout_that_one_call_starts(
 ) -> None:
     options = ("--only", "strategy", "--policy", "legacy-500ms", "--json", "--data-dir", "data", *ANY_PORTS)
     system = background("lanecast.cli", "demo", "--up", *options)
-    metrics = ("--metrics-target", system.until(event="up")["urls"]["metrics"])
+    metrics = ("--metrics", system.until(event="up")["urls"]["metrics"])
     while not (drafts := lanecast("rollout", *metrics, "list", "--json").lines):
         pass
 
