@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil
 
 import lightgbm
 import numpy as np
@@ -91,9 +92,10 @@ def load_houses() -> pd.DataFrame:
 class Valuer:
     """A model trained on part of the sales; it values the others."""
 
-    def __init__(self, houses: pd.DataFrame, seed: int) -> None:
-        order = np.random.default_rng(seed).permutation(len(houses))
+    def __init__(self, houses: pd.DataFrame, seed: int, fold: int = 0) -> None:
+        """Train on all houses but a part of them; another fold leaves out the part that follows."""
         split = round(len(houses) * HELD_OUT_SHARE)
+        order = np.roll(np.random.default_rng(seed).permutation(len(houses)), -split * fold)
         self.held_out, training = houses.iloc[order[:split]], houses.iloc[order[split:]]
         self.features = [column for column in houses.columns if column != TARGET]
         self._model = lightgbm.train(
@@ -128,11 +130,15 @@ class Valuer:
         )
 
     def valuations(self, seed: int) -> Iterator[Valuation]:
-        """Value the held-out houses for ever, in a new order each time round."""
+        """Value the held-out houses for ever, in a new order each time round. The value of a house stays the same."""
         random = np.random.default_rng(seed)
+        known: dict[int, Valuation] = {}
         while True:
-            for row in random.permutation(len(self.held_out)):
-                yield self.value(self.held_out.iloc[[int(row)]])
+            for place in random.permutation(len(self.held_out)):
+                row = int(place)
+                if row not in known:
+                    known[row] = self.value(self.held_out.iloc[[row]])
+                yield known[row]
 
     def value(self, house: pd.DataFrame) -> Valuation:
         """Value and explain one house.
@@ -156,6 +162,32 @@ class Valuer:
 
     def _predict(self, houses: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         return np.asarray(self._model.predict(houses[self.features]), dtype=np.float64)
+
+
+class Market:
+    """Values every house, each by a model that was not trained on it."""
+
+    def __init__(self, houses: pd.DataFrame, seed: int) -> None:
+        self._valuers: dict[int, Valuer] = {}
+        for fold in range(ceil(1 / HELD_OUT_SHARE)):
+            valuer = Valuer(houses, seed, fold)
+            for house in valuer.held_out.index:
+                self._valuers.setdefault(int(house), valuer)
+        self._known: dict[int, Valuation] = {}
+
+    def valuations(self, seed: int) -> Iterator[Valuation]:
+        """Value all houses for ever, in a new order each time round."""
+        random, houses = np.random.default_rng(seed), sorted(self._valuers)
+        while True:
+            for place in random.permutation(len(houses)):
+                yield self._value(houses[int(place)])
+
+    def _value(self, house: int) -> Valuation:
+        known = self._known.get(house)
+        if known is None:
+            valuer = self._valuers[house]
+            known = self._known[house] = valuer.value(valuer.held_out.loc[[house]])
+        return known
 
 
 def _display(name: str, value: float) -> str:

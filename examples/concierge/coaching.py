@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from corpus import KINDS, OTHER, Conversation
@@ -70,6 +71,7 @@ class Classifier:
         """Return the likeliest kind of each text."""
         return [str(kind) for kind in self._model.predict(self._features.transform(texts))]
 
+    @lru_cache(maxsize=4096)  # noqa: B019 - a classifier lives as long as the program
     def judge(self, text: str, terms: int = 5) -> Moment:
         """Return the likeliest kind of a text, with at most `terms` terms of evidence."""
         row = self._features.transform([text])

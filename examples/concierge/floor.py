@@ -8,11 +8,18 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 
 from corpus import Conversation, Turn
 
 AGENTS = ("42", "7", "19", "23")
 """Agent 42 is always on the floor: that is who the page looks over the shoulder of."""
+
+
+def agents_of(number: int) -> tuple[str, ...]:
+    """Return the agents of a floor of that size: the four first, then whoever has the next free number."""
+    others = (str(each) for each in count(1) if str(each) not in AGENTS)
+    return (*AGENTS, *islice(others, max(0, number - len(AGENTS))))[:number]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 import service
 from corpus import load
-from floor import Floor, Spoken
+from floor import AGENTS, Floor, Spoken, agents_of
 from playbook import advise
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ KIND: dict[str, InsightKind.ValueType] = {
 def main(arguments: list[str] | None = None) -> int:
     """Run until told to stop; return the exit code."""
     parser = service.parser(NAME, "Coach sales agents, turn by turn.", rate=4, rate_help="turns a second, all agents")
+    parser.add_argument(
+        "--agents", type=service.size, default=len(AGENTS), help=f"agents on the floor (default {len(AGENTS)})"
+    )
     return service.run(NAME, parser.parse_args(arguments), prepare)
 
 
@@ -57,7 +60,7 @@ def prepare(options: argparse.Namespace) -> service.Events:
     coach = Coach(conversations)
     sys.stdout.write(f"{coach.evaluation}\n")
     sys.stdout.flush()
-    return insights(coach, Floor(conversations, options.seed))
+    return insights(coach, Floor(conversations, options.seed, agents_of(options.agents)))
 
 
 def insights(coach: Coach, floor: Floor) -> Iterator[service.Outgoing | None]:

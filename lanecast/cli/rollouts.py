@@ -53,6 +53,7 @@ def build_plan(percents: Sequence[int], given: dict[str, Any]) -> pb.RolloutPlan
         settle_duration=duration(given["settle"]),
         look_interval=duration(given["look"]),
         bake_duration=duration(given["bake"]),
+        quantiles=given["quantiles"],
     )
     for percent in percents:
         plan.stages.add(
@@ -64,9 +65,9 @@ def build_plan(percents: Sequence[int], given: dict[str, Any]) -> pb.RolloutPlan
     return plan
 
 
-async def create(target: str, plan: pb.RolloutPlan, actor: str) -> pb.Rollout:
+async def create(target: str, plan: pb.RolloutPlan, actor: str, request_id: str = "") -> pb.Rollout:
     """Create a rollout."""
-    request = pb.CreateRolloutRequest(request_id=str(uuid.uuid4()), plan=plan, actor=actor)
+    request = pb.CreateRolloutRequest(request_id=request_id or str(uuid.uuid4()), plan=plan, actor=actor)
     async with _service(target) as stub:
         found: pb.Rollout = (await stub.CreateRollout(request, timeout=TIMEOUT_SECONDS)).rollout
     return found

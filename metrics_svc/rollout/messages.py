@@ -56,6 +56,7 @@ def plan_of(message: pb.RolloutPlan) -> Plan:
         _given(message, "bake_duration", message.bake_duration, _DEFAULT.bake_seconds),
         _given(message, "propagation_timeout", message.propagation_timeout, _DEFAULT.propagation_seconds),
         _given(message, "verify_duration", message.verify_duration, _DEFAULT.verify_seconds),
+        tuple(message.quantiles) or _DEFAULT.quantiles,
     )
 
 
@@ -74,6 +75,7 @@ def plan_message(plan: Plan) -> pb.RolloutPlan:
         bake_duration=duration(plan.bake_seconds),
         propagation_timeout=duration(plan.propagation_seconds),
         verify_duration=duration(plan.verify_seconds),
+        quantiles=plan.quantiles,
     )
     for stage in plan.stages:
         message.stages.add(

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from lanecast.core.bucketing import Arm, arm_of, bucket
+from lanecast.core.bucketing import BUCKETS, Arm, arm_of, bucket
+from lanecast.core.channel import is_reserved
 from lanecast.core.policy import Policy
 from lanecast.core.priority import Priority
 
@@ -82,7 +83,10 @@ class Arms:
 
     def index(self, channel: str) -> int:
         """Return the place of the channel's policy in `policies`."""
-        return 1 if self.arm(channel) is Arm.CANDIDATE else 0
+        arm = self.arm(channel)
+        if arm is Arm.REST and self._complete and is_reserved(channel):
+            return 1  # synthetic events take part in no comparison, and go the way of all others once that is one way
+        return 1 if arm is Arm.CANDIDATE else 0
 
     def order(self, turn: int) -> tuple[int, ...]:
         """Return the places in `policies` in the order in which they fill a message: nobody is always the first."""
@@ -93,9 +97,10 @@ class Arms:
     def serve(self, channel: str, lane: Priority) -> tuple[str, Arm]:
         """Return policy and arm to stamp on the batches of a channel, and count the channel as active in the lane."""
         arm = self.arm(channel)
-        channels = self._channels.setdefault((lane, arm), set())
-        if len(channels) < MAX_CHANNELS:
-            channels.add(channel)
+        if not is_reserved(channel):
+            channels = self._channels.setdefault((lane, arm), set())
+            if len(channels) < MAX_CHANNELS:
+                channels.add(channel)
         return self.policies[self.index(channel)].name, arm
 
     def dropped(self, channel: str, lane: Priority, events: int) -> None:
@@ -117,9 +122,13 @@ class Arms:
         del self._unchecked[-CHECKED_AT_ONCE:]
         return self._misassigned
 
+    @property
+    def _complete(self) -> bool:
+        return self._assignment is not None and self._assignment.exposure == BUCKETS
+
     def _compute(self, channel: str) -> Arm:
         assignment = self._assignment
-        if assignment is None:
+        if assignment is None or is_reserved(channel):
             return Arm.REST
         number = bucket(assignment.salt, channel)
         return arm_of(number, assignment.exposure, pinned=channel in assignment.pinned)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from lanecast.cli import options
 from lanecast.cli.output import write_json, write_line
@@ -37,6 +38,7 @@ EPILOG = """\b
 Examples:
   lanecast rollout run --from legacy-500ms --to default     create, start, and watch to the end
   lanecast rollout validate --from legacy-500ms --to default
+  lanecast rollout run --from legacy-500ms --to default --preset demo     in the demo, in minutes
   lanecast rollout status                                   the newest one
   lanecast rollout rollback --reason "looks wrong"
   lanecast rollout report --format html > report.html
@@ -53,11 +55,32 @@ def command(target: str) -> None:
     del target  # the subcommands' option takes it over
 
 
+PRESETS: dict[str, dict[str, Any]] = {
+    "demo": {
+        "least": 10.0,
+        "most": 600.0,
+        "settle": 3.0,
+        "look": 2.0,
+        "bake": 10.0,
+        "objective": 0.95,
+        "prove": 0.5,
+        "quantiles": (0.95,),
+    },
+}
+"""Plans by name: the options each sets where the command line does not."""
+
+
 def plan_options(function: Any) -> Any:
     """Add everything that makes a plan."""
     made = [
         click.option("--from", "baseline", required=True, metavar="POLICY", help="The policy in force."),
         click.option("--to", "candidate", required=True, metavar="POLICY", help="The policy to introduce."),
+        click.option(
+            "--preset",
+            type=click.Choice(list(PRESETS)),
+            help="demo: --min 10s --max 10m --settle 3s --look 2s --bake 10s --quantile 0.95 --objective 0.95"
+            " --prove 0.5: judged in minutes, and by less.",
+        ),
         click.option("--stages", default="10,25,50,75,100", show_default=True, help="Percent of channels."),
         click.option("--gate", multiple=True, type=int, metavar="PERCENT", help="Wait for approval after this stage."),
         click.option(
@@ -86,6 +109,15 @@ def plan_options(function: Any) -> Any:
         click.option("--ratio", type=float, default=1.1, show_default=True, help="Largest tolerated latency ratio."),
         click.option("--prove", type=float, default=0.0, help="Ratio of p95 to prove before 50 %, for example 0.5."),
         click.option("--objective", type=float, default=0.0, help="Share within limits; 0 for that of each lane."),
+        click.option(
+            "--quantile",
+            "quantiles",
+            multiple=True,
+            type=float,
+            default=(0.95, 0.99),
+            show_default=True,
+            help="Quantile of latency to compare with the control; can be given several times.",
+        ),
         click.option("--pin", multiple=True, metavar="CHANNEL", help="Leave this channel on the baseline."),
     ]
     for option in reversed(made):
@@ -96,6 +128,9 @@ def plan_options(function: Any) -> Any:
 def _plan(given: dict[str, Any]) -> Any:
     from lanecast.cli.rollouts import build_plan
 
+    source = click.get_current_context().get_parameter_source
+    preset = PRESETS.get(given["preset"] or "", {})
+    given = given | {name: value for name, value in preset.items() if source(name) is ParameterSource.DEFAULT}
     try:
         percents = [int(part) for part in given["stages"].split(",")]
     except ValueError:
@@ -112,13 +147,14 @@ def _actor() -> str:
 
 @command.command("create")
 @plan_options
+@click.option("--request-id", default="", help="With the same one again, the same rollout is meant.")
 @options.json_option
 @options.metrics_option
-def create(target: str, as_json: bool, **given: Any) -> None:
+def create(target: str, request_id: str, as_json: bool, **given: Any) -> None:
     """Create a rollout without starting it."""
     from lanecast.cli import rollouts
 
-    rollout = asyncio.run(rollouts.create(target, _plan(given), _actor()))
+    rollout = asyncio.run(rollouts.create(target, _plan(given), _actor(), request_id))
     rollouts.show(rollout, as_json=as_json)
 
 

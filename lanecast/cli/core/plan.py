@@ -24,6 +24,7 @@ PUBLISHER_LOG = "LANECAST_PUBLISHER_LOG"
 PUBLISHER_LOG_CHECK = "LANECAST_PUBLISHER_LOG_CHECK"
 PUBLISHER_LOG_REPLICAS = "LANECAST_PUBLISHER_LOG_REPLICAS"
 PUBLISHER_LAZY_FSYNC = "LANECAST_PUBLISHER_ACCEPT_LAZY_FSYNC"
+PUBLISHER_POLICY = "LANECAST_PUBLISHER_POLICY"
 PUBLISHER_INSTANCE = "LANECAST_PUBLISHER_INSTANCE"
 GATEWAY_HOST = "LANECAST_GATEWAY_HOST"
 GATEWAY_PORT = "LANECAST_GATEWAY_PORT"
@@ -62,6 +63,8 @@ class SystemSettings:
     log_replicas: int = 0
     """Replicas of a stream that is made; 0: as the publisher is configured."""
     accept_lazy_fsync: bool = False
+    policy: str = ""
+    """Delivery policy of the publishers; empty: as they are configured."""
     log_level: str = ""
     config: Path | None = None
     allowed_origins: tuple[str, ...] = ()
@@ -128,17 +131,28 @@ def plan_system(settings: SystemSettings) -> list[Launch]:
     return [*map(_nats_server, settings.nats), *publishers, *gateways, _metrics(settings)]
 
 
-def plan_examples(scripts: Mapping[str, Path], target: str, supervisor_pid: int) -> list[Launch]:
+def plan_examples(
+    scripts: Mapping[str, Path], arguments: Mapping[str, Sequence[str]], supervisor_pid: int
+) -> list[Launch]:
     """Return the example AI services, which are started after the services and stopped before them."""
-    leash = ("-m", "lanecast.cli.supervise.leash", str(supervisor_pid))
     return [
-        Launch(
-            ChildSpec(name, start_stage=2, settle_seconds=2.0, is_service=False, ends_by_itself=True),
-            EXAMPLE,
-            (*leash, str(script), "--target", target),
-        )
+        _example(name, supervisor_pid, [str(script), *arguments[name]], settle_seconds=2.0)
         for name, script in scripts.items()
     ]
+
+
+def plan_draft(settings: SystemSettings, baseline: str, candidate: str, supervisor_pid: int) -> Launch:
+    """Return what prepares a rollout, which does its work once: with the same request it is always the same rollout."""
+    request = f"demo/{baseline}/{candidate}"
+    command = ["-P", "-m", "lanecast.cli", "rollout", "--metrics", settings.urls()["metrics"], "create"]
+    command += ["--from", baseline, "--to", candidate, "--preset", "demo", "--request-id", request]
+    return _example("rollout", supervisor_pid, command, settle_seconds=0.0)
+
+
+def _example(name: str, supervisor_pid: int, command: Sequence[str], settle_seconds: float) -> Launch:
+    leash = ("-m", "lanecast.cli.supervise.leash", str(supervisor_pid))
+    spec = ChildSpec(name, start_stage=2, settle_seconds=settle_seconds, is_service=False, ends_by_itself=True)
+    return Launch(spec, EXAMPLE, (*leash, *command))
 
 
 def _common(settings: SystemSettings) -> dict[str, str]:
@@ -174,12 +188,13 @@ def _publisher(settings: SystemSettings, number: int, port: int) -> Launch:
 
 
 def _log(settings: SystemSettings) -> dict[str, str]:
-    """Return what was said of the event log: the rest stays as the environment and the file have it."""
+    """Return what was said of the event log and the policy: the rest stays as the environment and the file have it."""
     environ = {
         PUBLISHER_LOG: settings.log,
         PUBLISHER_LOG_CHECK: ",".join(settings.log_check),
         PUBLISHER_LOG_REPLICAS: str(settings.log_replicas or ""),
         PUBLISHER_LAZY_FSYNC: "true" if settings.accept_lazy_fsync else "",
+        PUBLISHER_POLICY: settings.policy,
     }
     return {name: value for name, value in environ.items() if value}
 

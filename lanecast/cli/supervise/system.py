@@ -47,9 +47,12 @@ class SystemRequest:
     accept_lazy_fsync: bool = False
     publishers: int = 1
     cluster_demo: bool = False
+    policy: str = ""
 
     @classmethod
-    def of_options(cls, values: Mapping[str, Any], *, as_json: bool, cluster_demo: bool = False) -> Self:
+    def of_options(
+        cls, values: Mapping[str, Any], *, as_json: bool, cluster_demo: bool = False, policy: str = ""
+    ) -> Self:
         """Return the request that the values of `options.system_options` make."""
         return cls(
             data_dir=values["data_dir"],
@@ -62,6 +65,7 @@ class SystemRequest:
             as_json=as_json,
             publishers=values["publishers"],
             cluster_demo=cluster_demo,
+            policy=policy,
             **{name: values[name] for name in ("log", "log_check", "log_replicas", "accept_lazy_fsync")},
         )
 
@@ -106,6 +110,7 @@ def _settle(request: SystemRequest) -> SystemSettings:
         metrics_port=ports["--metrics-port"],
         http_port=ports["--http-port"],
         gateways=request.gateways,
+        policy=request.policy,
         log_level=request.log_level,
         config=request.config,
         allowed_origins=options.listed_setting("allowed_origins", plan.GATEWAY_ALLOWED_ORIGINS),

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from metrics_svc.core.rollout.model import Hold, Plan, Rollout, Stage, State, Verdict
+from metrics_svc.core.rollout.model import QUANTILES, Hold, Plan, Rollout, Stage, State, Verdict
 
 CREATED, VERB, MOVED, LOOK, NOTED = "created", "verb", "moved", "look", "noted"
 """Kinds: the plan; what a person asked for; a change of state; a verdict; something worth keeping."""
@@ -120,10 +120,11 @@ _CHANGES = {VERB: _verb, MOVED: _moved, LOOK: _look, NOTED: _noted}
 def plan_data(plan: Plan) -> dict[str, Any]:
     """Return a plan as plain data."""
     data = dataclasses.asdict(plan)
-    return {**data, "stages": list(data["stages"]), "pinned": list(plan.pinned)}
+    return {**data, **{name: list(data[name]) for name in ("stages", "pinned", "quantiles")}}
 
 
 def plan_of(data: dict[str, Any]) -> Plan:
     """Return the plan that `plan_data` made data of."""
     stages = tuple(Stage(**stage) for stage in data["stages"])
-    return Plan(**{**data, "stages": stages, "pinned": tuple(data["pinned"])})
+    quantiles = tuple(data.get("quantiles", QUANTILES))  # histories of the first format have none
+    return Plan(**{**data, "stages": stages, "pinned": tuple(data["pinned"]), "quantiles": quantiles})

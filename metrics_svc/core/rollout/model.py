@@ -87,6 +87,8 @@ class Stage:
     """True: a person approves after the verdict."""
 
 
+QUANTILES = (0.95, 0.99)
+"""Quantiles that are compared with the control unless a plan names others."""
 DEFAULT_STAGES = tuple(Stage(percent) for percent in (10, 25, 50, 75, 100))
 
 
@@ -114,6 +116,8 @@ class Plan:
     """How long publishers have to confirm a generation."""
     verify_seconds: float = 10.0
     """How long after the way back no candidate event may be seen."""
+    quantiles: tuple[float, ...] = QUANTILES
+    """Quantiles of latency that are compared with the control."""
 
     def exposure(self, stage: int) -> int:
         """Return the exposure of a stage in hundredths of a percent."""
@@ -140,6 +144,8 @@ class Plan:
             found.append(f"the ratio to prove is {self.benefit_ratio:g}: give less than 1, or 0 for nothing to prove")
         if not 0 <= self.objective < 1:
             found.append(f"the objective is {self.objective:g}: give a share below 1, or 0 for that of each lane")
+        if not self.quantiles or len(self.quantiles) > 4 or not all(0.5 <= q <= 0.999 for q in self.quantiles):
+            found.append(f"the quantiles are {list(self.quantiles)}: give one to four, each from 0.5 to 0.999")
         times = (self.settle_seconds, self.bake_seconds, self.verify_seconds)
         if min(times) < 0 or self.look_seconds <= 0 or self.propagation_seconds <= 0:
             found.append("a time of the plan is negative: give seconds, more than 0 for looks and propagation")

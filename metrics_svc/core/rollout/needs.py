@@ -22,8 +22,6 @@ MIN_PARTS = 8
 MIN_LOOKS_BEFORE = 12
 MIN_LOOKS = 6
 """Looks before the first exposure, and in a stage, to compare the control with itself."""
-QUANTILES = (0.95, 0.99)
-"""Quantiles that are compared with the control."""
 
 _OBJECTIVES = {Priority.CRITICAL: 0.99, Priority.HIGH: 0.995, Priority.NORMAL: 0.995, Priority.LOW: 0.99}
 
@@ -65,7 +63,7 @@ def smallest_arm(exposure: int) -> float:
 
 def samples_needed(plan: Plan, lane: Priority) -> int:
     """Return how many samples each arm needs."""
-    return round(MIN_TAIL / (1 - max(*QUANTILES, objective_of(plan, lane))))
+    return round(MIN_TAIL / (1 - max(*plan.quantiles, objective_of(plan, lane))))
 
 
 def needs(plan: Plan, traffic: Mapping[Priority, Traffic]) -> list[Need]:

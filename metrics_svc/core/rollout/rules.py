@@ -16,7 +16,7 @@ from lanecast.core.bucketing import BUCKETS, Arm
 from lanecast.core.priority import Priority
 from metrics_svc.core.rollout import statistics
 from metrics_svc.core.rollout.model import Plan, Verdict
-from metrics_svc.core.rollout.needs import MIN_CHANNELS, MIN_LOOKS, MIN_PARTS, MIN_TAIL, QUANTILES, objective_of
+from metrics_svc.core.rollout.needs import MIN_CHANNELS, MIN_LOOKS, MIN_PARTS, MIN_TAIL, objective_of
 from metrics_svc.core.rollout.results import RuleResult
 from metrics_svc.core.rollout.samples import FAULTS, Counts, Samples
 from metrics_svc.core.rollout.statistics import Interval
@@ -79,7 +79,7 @@ def _rules(case: Case) -> Iterator[tuple[str, Callable[[], list[RuleResult]]]]:
     for lane in case.lanes:
         yield f"limit/{lane.name}", lambda lane=lane: _absolute(case, lane)  # type: ignore[misc]
         if case.controlled:
-            for q in QUANTILES:
+            for q in case.plan.quantiles:
                 yield f"ratio/{lane.name}", lambda lane=lane, q=q: _relative(case, lane, q)  # type: ignore[misc]
             yield f"rate/{lane.name}", lambda lane=lane: _rate(case, lane)  # type: ignore[misc]
             yield f"interference/{lane.name}", lambda lane=lane: _interference(case, lane)  # type: ignore[misc]
@@ -258,7 +258,7 @@ def _lack(case: Case, lane: Priority, counts: Counts, q: float, arm: Arm) -> str
     needed, number = round(MIN_TAIL / (1 - q)), int(counts.sum())
     if number < needed:
         return f"{lane.name}: the {word} has {number:,} samples of {needed:,} for p{q * 100:g}"
-    parts = len(statistics.log_quantiles(counts, min(q, QUANTILES[-1])))
+    parts = len(statistics.log_quantiles(counts, min(q, max(case.plan.quantiles))))
     if parts < MIN_PARTS:
         return f"{lane.name}: the {word} has samples in {parts} parts of {MIN_PARTS}"
     return ""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +34,46 @@ def test_the_system_and_an_example_in_one_and_nothing_is_left_behind(
     assert tail.lines[0]["type"] == "lanecast.ai.v1.StrategyRecommendation"
     assert tail.lines[0]["lane"] == "LOW"
     assert system.stop() == exit_codes.OK, system.errors.read_text()
+
+
+def test_a_slow_system_comes_with_a_rollout_that_one_call_starts(
+    lanecast: Command, background: Start, tmp_path: Path
+) -> None:
+    options = ("--only", "strategy", "--policy", "legacy-500ms", "--json", "--data-dir", "data", *ANY_PORTS)
+    system = background("lanecast.cli", "demo", "--up", *options)
+    metrics = ("--metrics", system.until(event="up")["urls"]["metrics"])
+    while not (drafts := lanecast("rollout", *metrics, "list", "--json").lines):
+        pass
+
+    (draft,) = drafts
+    assert (draft["state"], draft["plan"]["candidatePolicy"]) == ("ROLLOUT_STATE_DRAFT", "default")
+    started = lanecast("rollout", *metrics, "start", "--json")
+    assert started.lines[0]["state"] == "ROLLOUT_STATE_STARTING", started.err
+    assert system.stop() == exit_codes.OK, system.errors.read_text()
+
+
+def test_somebody_listens_to_the_channels_that_rollouts_are_judged_by(background: Start, tmp_path: Path) -> None:
+    only = ("--only", "audience", "--only", "analytics")
+    system = background("lanecast.cli", "demo", "--up", *only, "--json", "--data-dir", "data", *ANY_PORTS)
+    url = f"{system.until(event='up')['urls']['dashboard']}api/v1/websocket-performance/rollouts/validate"
+    body = json.dumps({"plan": {"baselinePolicy": "default", "candidatePolicy": "legacy-500ms", "objective": 0.9}})
+    request = urllib.request.Request(url, body.encode(), {"Content-Type": "application/json"})
+
+    def stages() -> list[dict[str, Any]]:
+        with urllib.request.urlopen(request) as answer:
+            found: list[dict[str, Any]] = json.load(answer)["stages"]
+        return found
+
+    while not all(stage.get("expectedDuration") for stage in stages()):  # there are channels, and deliveries
+        pass
+    assert system.stop() == exit_codes.OK, system.errors.read_text()
+
+
+def test_a_policy_without_a_system_is_refused(lanecast: Command) -> None:
+    result = lanecast("demo", "--policy", "default")
+
+    assert result.code == exit_codes.USAGE
+    assert "add --up" in result.err
 
 
 def test_an_example_ends_with_its_supervisor_however_that_ends(
@@ -65,7 +108,7 @@ def test_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_all_examples_are_found_in_a_checkout() -> None:
-    assert list(demo.find_examples(demo.NAMES)) == ["concierge", "bots", "analytics", "strategy"]
+    assert list(demo.find_examples(demo.NAMES)) == ["concierge", "bots", "analytics", "strategy", "audience"]
 
 
 def test_an_installation_without_examples_says_so() -> None:

@@ -7,7 +7,8 @@ from types import ModuleType
 
 import pandas as pd
 import pytest
-from valuation import TOLERANCE, Valuer, load_houses
+import service
+from valuation import TOLERANCE, Market, Valuer, load_houses
 
 from lanecast import Priority
 
@@ -48,6 +49,32 @@ def test_only_houses_that_were_held_out_are_valued(valuer: Valuer, houses: pd.Da
     for valuation in itertools.islice(valuer.valuations(seed=1), 400):
         assert valuation.house in valuer.held_out.index
         assert valuation.observed == houses.loc[valuation.house, "price"]
+
+
+def test_the_market_values_every_house_by_a_model_that_has_not_seen_it(houses: pd.DataFrame) -> None:
+    folds = [Valuer(houses, 7, fold) for fold in range(4)]
+    valued = list(itertools.islice(Market(houses, 7).valuations(seed=1), 546))
+    assert {valuation.house for valuation in valued} == set(houses.index)
+    for valuation in valued:
+        assert valuation.observed == houses.loc[valuation.house, "price"]
+    for valuation in valued[::20]:
+        house = valuation.house
+        strangers = [fold for fold in folds if house in fold.held_out.index]
+        assert valuation in [fold.value(fold.held_out.loc[[house]]) for fold in strangers]
+
+
+def test_watched_houses_get_their_valuation_and_the_channel_of_all_stays(
+    houses: pd.DataFrame, valuer: Valuer, main_module: ModuleType
+) -> None:
+    market = main_module.watched(Market(houses, 7).valuations(seed=1))
+    mixed = service.both(main_module.explanations(valuer.valuations(seed=1)), 2.0, market, 98.0)
+    sent = list(itertools.islice(mixed, 600))
+    own = [each for each in sent if each.channel == "analytics:valuations"]
+    assert len(own) == 12
+    assert {each.channel for each in sent} - {"analytics:valuations"} == {f"house:{house}" for house in houses.index}
+    assert len({each.message.prediction_id for each in sent}) == 600
+    for each in sent:
+        assert each.channel in {"analytics:valuations", f"house:{each.message.prediction_id.split('-')[1]}"}
 
 
 def test_an_explanation_that_does_not_add_up_is_refused(valuer: Valuer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 from coaching import THRESHOLD, Classifier, Coach, Moment
 from corpus import KINDS, OTHER, load
-from floor import AGENTS, Floor
+from floor import AGENTS, Floor, agents_of
 from playbook import PLAYBOOK, advise
 
 from lanecast import Priority
@@ -103,6 +103,18 @@ def test_floor_keeps_all_agents_talking_at_once() -> None:
     assert all(numbers == list(range(1, len(numbers) + 1)) for numbers in by_talk.values())
     assert turns == list(itertools.islice(Floor(load(), seed=1).turns(), 400))
     assert turns != list(itertools.islice(Floor(load(), seed=2).turns(), 400))
+
+
+@pytest.mark.parametrize("number", [1, 4, 5, 60])
+def test_a_floor_of_any_size_has_agent_42(number: int) -> None:
+    agents = agents_of(number)
+    assert len(set(agents)) == number
+    assert "42" in agents
+    assert {spoken.agent for spoken in itertools.islice(Floor(load(), 1, agents).turns(), number)} == set(agents)
+
+
+def test_the_sixty_agents_of_the_demo_are_those_that_the_audience_listens_to() -> None:
+    assert {f"agent:{agent}" for agent in agents_of(60)} == {f"agent:{number}" for number in range(1, 61)}
 
 
 def test_insights_are_critical_and_go_to_the_agent(coach: Coach, main_module: ModuleType) -> None:

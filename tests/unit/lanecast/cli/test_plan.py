@@ -88,11 +88,17 @@ def test_log_level_and_file_are_passed_on_where_given() -> None:
 
 
 def test_examples_stop_before_the_services() -> None:
-    (concierge,) = plan_examples({"concierge": Path("/x/main.py")}, "127.0.0.1:1", 7)
+    (concierge,) = plan_examples({"concierge": Path("/x/main.py")}, {"concierge": ("--target", "127.0.0.1:1")}, 7)
 
     assert concierge.spec.stop_stage < min(launch.spec.stop_stage for launch in plan_system(settings()))
     assert concierge.spec.start_stage > max(launch.spec.start_stage for launch in plan_system(settings()))
     assert concierge.arguments[-4:] == ("7", "/x/main.py", "--target", "127.0.0.1:1")
+
+
+def test_a_policy_is_for_the_publisher_and_left_out_where_none_is_named() -> None:
+    assert plan.PUBLISHER_POLICY not in by_name(settings())["publisher"].environ
+    environ = by_name(settings(policy="legacy-500ms"))["publisher"].environ
+    assert environ[plan.PUBLISHER_POLICY] == "legacy-500ms"
 
 
 def test_the_publisher_is_told_of_a_shared_log() -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from lanecast.core import wire
 from lanecast.core.bucketing import Arm, arm_of, bucket
+from lanecast.core.channel import RESERVED_PREFIX
 from lanecast.core.policy import DEFAULT, LEGACY_500MS
 from lanecast.core.priority import Priority
 from lanecast.v1.event_pb2 import Event, EventBatch
@@ -47,6 +48,16 @@ def test_arms_are_what_the_buckets_say_and_pins_stay() -> None:
         assert arms.arm(channel) is arm_of(bucket("salt", channel), 5_000, pinned=channel == "c0")
     assert arms.arm("c0") is Arm.REST
     assert arms.misassigned() == 0
+
+
+def test_synthetic_events_are_in_no_arm_and_follow_when_all_others_have_moved() -> None:
+    name = RESERVED_PREFIX + "perf:1"
+    for exposure, policy in ((0, "legacy-500ms"), (9_999, "legacy-500ms"), (10_000, "default")):
+        arms = Arms(LEGACY_500MS)
+        arms.apply(assignment(1, exposure))
+        assert arms.serve(name, HIGH) == (policy, Arm.REST)
+        assert arms.counts() == {}
+        assert arms.misassigned() == 0
 
 
 def test_an_older_assignment_changes_nothing() -> None:
