@@ -3,10 +3,12 @@
 Run by hand: `python -m bench.agreement`. One run of Lanecast under a scenario; `bench.witness` receives. Compared are,
 over all events of the run and by lane:
 
-- `end to end`: the SDK's stamp at its write to the stream, until the receiver read the event. Reported through receipts,
-  OTLP and the windows of metrics_svc; observed by the witness for every event, with exact quantiles.
-- `server`: the publisher's stamp of acceptance, until the kernel had the frame. The gateway's end stamp is compared with
-  the kernel's own, at the receiver. The start is the publisher's in both: from outside acceptance cannot be seen.
+- `end to end`: the SDK's stamp at its write to the stream, until the receiver read the event. Reported through
+  receipts, OTLP and the windows of metrics_svc; observed by the witness for every event, with exact quantiles.
+- `server`: the publisher's stamp of acceptance, until the write of the frame returned. The start is the publisher's in
+  both: from outside acceptance cannot be seen. Observed is when the kernel gave the frame to the receiver's socket. On
+  one machine that happens within the call of the sender, who comes back a little later: that little is measured beside
+  the run, on a connection of its own, and its median added.
 - `hops, mean`: the means of the seven hops up to the socket write, added up, beside the mean time from the hand-over to
   the SDK, by the generator's clock, until the kernel had the frame. Quantiles of hops cannot be added up; means can.
 """
@@ -16,12 +18,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import socket
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -30,7 +36,7 @@ from numpy.typing import NDArray
 from bench import floor, machine, scenario
 from bench.children import Child
 from bench.run import START_DELAY_NS
-from bench.servers import Servers
+from bench.servers import HOST, Servers
 from bench.systems.lanecast import Lanecast
 from lanecast.core.priority import LANES
 
@@ -59,27 +65,31 @@ class Row:
         return self.reported_ms / self.observed_ms - 1 if self.observed_ms else 0.0
 
 
-def compare(seen: dict[str, NDArray[np.int64]], reported: dict[str, Any]) -> Iterator[Row]:
-    """Yield all comparisons of a run."""
+def compare(seen: dict[str, NDArray[np.int64]], reported: dict[str, Any], return_ns: int = 0) -> Iterator[Row]:
+    """Yield all comparisons of a run.
+
+    Args:
+        seen: The arrays of the witness.
+        reported: What `Lanecast.report` returned.
+        return_ns: From the kernel's receive stamp until the write that caused it returns.
+    """
     for lane in LANES:
         mine = seen["lane"] == lane.value
         if not mine.any():
             continue
-        pairs = (("end to end", "end_to_end", "send", "read"), ("server", "server", "accept", "kernel"))
-        for title, scope, start, end in pairs:
+        pairs = (("end to end", "end_to_end", "send", "read", 0), ("server", "server", "accept", "kernel", return_ns))
+        for title, scope, start, end, later in pairs:
             figure = reported.get(scope, {}).get(lane.name)
             if figure is None:
                 continue
-            taken = np.sort(seen[end][mine] - seen[start][mine])
+            taken = np.sort(seen[end][mine] - seen[start][mine]) + later
             for name, share in (("p50", 0.5), ("p99", 0.99)):
                 # Nearest rank, as `Sketch.quantile`.
                 observed = float(taken[max(1, int(np.ceil(share * len(taken)))) - 1]) / 1e6
-                yield Row(
-                    lane.name, f"{title}, {name}", figure["count"], len(taken), observed, figure[f"{name}_ms"]
-                )
+                yield Row(lane.name, f"{title}, {name}", figure["count"], len(taken), observed, figure[f"{name}_ms"])
         hops = [reported["hops"].get(hop, {}).get(lane.name) for hop in _HOPS]
         if all(hops):
-            whole = float((seen["kernel"][mine] - seen["handed"][mine]).mean()) / 1e6
+            whole = float((seen["kernel"][mine] - seen["handed"][mine]).mean() + return_ns) / 1e6
             total = sum(hop["mean_ms"] for hop in hops)
             yield Row(lane.name, "hops, mean", hops[0]["count"], int(mine.sum()), whole, total)
 
@@ -88,7 +98,37 @@ def out_of_order(seen: dict[str, NDArray[np.int64]]) -> int:
     """Return how many events have stamps that are not in the order of their way."""
     way = ("handed", "create", "send", "accept", "kernel", "read")
     # The hand-over is known to a microsecond, and rounded down.
-    return int(sum((seen[after] < seen[before]).sum() for before, after in zip(way, way[1:], strict=False)))
+    return int(sum((seen[after] < seen[before]).sum() for before, after in pairwise(way)))
+
+
+_ECHO = """
+import socket, sys
+from bench.witness import kernel_time
+connection = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+connection.setsockopt(socket.SOL_SOCKET, 35, 1)
+while True:
+    data, ancillary, _, _ = connection.recvmsg(4096, 64)
+    if not data:
+        break
+    connection.sendall(kernel_time(ancillary, 0).to_bytes(8))
+"""
+
+
+def write_return_ns(writes: int, pause_seconds: float) -> int:
+    """Return the median time from the kernel's receive stamp until the sender's call returns."""
+    found: list[int] = []
+    with socket.create_server((HOST, 0)) as server:
+        echo = subprocess.Popen([sys.executable, "-c", _ECHO, str(server.getsockname()[1])])
+        connection, _ = server.accept()
+        with connection:
+            connection.settimeout(10)
+            for _ in range(writes):
+                connection.send(bytes(500))
+                returned = time.time_ns()
+                found.append(returned - int.from_bytes(connection.recv(8, socket.MSG_WAITALL)))
+                time.sleep(pause_seconds)
+        echo.wait(10)
+    return int(median(found))
 
 
 async def run(chosen: scenario.Scenario, reporting: int, directory: Path) -> dict[str, Any]:
@@ -110,7 +150,8 @@ async def run(chosen: scenario.Scenario, reporting: int, directory: Path) -> dic
         begin, start_ns = machine.cpu_times(), time.time_ns() + START_DELAY_NS
         for child in children:
             child.tell(f"start {start_ns}")
-        sent = await generator.result()
+        returns = asyncio.to_thread(write_return_ns, int(chosen.total_seconds * 10), 0.1)
+        return_ns, sent = await asyncio.gather(returns, generator.result())
         busy = machine.shares(begin, machine.cpu_times())
         await _drained(witness)
         witness.tell("report")
@@ -123,12 +164,13 @@ async def run(chosen: scenario.Scenario, reporting: int, directory: Path) -> dic
             await child.close()
         await servers.stop()
     seen = dict(np.load(seen_file))
-    rows = list(compare(seen, reported))
+    rows = list(compare(seen, reported, return_ns))
     return {
         "sent": sent["sent"],
         "received": result["received"],
         "receipts": result["statistics"].get("receipts", 0),
         "out_of_order": out_of_order(seen),
+        "write_return_ns": return_ns,
         "machine": busy,
         "rows": [asdict(row) | {"difference": row.difference} for row in rows],
         "agrees": bool(rows) and all(abs(row.difference) <= TOLERANCE for row in rows),
@@ -175,7 +217,9 @@ def main() -> None:
         runs.append(found)
         head = (
             f"run {number}: sent {found['sent']:,}, received {found['received']:,}, receipts {found['receipts']:,}, "
-            f"stamps out of order {found['out_of_order']}, floor p99 {rest.p99_ms:.2f} ms"
+            f"stamps out of order {found['out_of_order']}, a write returns after "
+            f"{found['write_return_ns'] / 1e3:.0f} µs, floor p99 {rest.p99_ms:.2f} ms, "
+            f"steal {found['machine']['steal'] or 0:.1%}"
         )
         sys.stdout.write("\n".join([head, *table(found["rows"]), ""]) + "\n")
         sys.stdout.flush()

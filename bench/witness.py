@@ -1,9 +1,9 @@
 """The witness process: receives like a browser, reports receipts like one, and keeps times of its own of every event.
 
 Owns the sockets of one run of `bench.agreement`. Of each event it notes when it was handed to the SDK, which the
-generator wrote into the payload, the stamps that the event carries, when the kernel had the frame (SO_TIMESTAMPNS, taken
-within the gateway's write) and when this process read it. Nothing is condensed: the arrays go to a file. Started and
-spoken to like `bench.receiver`.
+generator wrote into the payload, the stamps that the event carries, when the kernel had the frame (SO_TIMESTAMPNS,
+taken within the gateway's write) and when this process read it. Nothing is condensed: the arrays go to a file. Started
+and spoken to like `bench.receiver`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Witness(Receiver):
         self._reporting = reporting
         self._pending: dict[int, dict[int, tuple[list[gateway_pb2.ReceiptSample], list[int]]]] = {}
         self._due: list[tuple[float, int]] = []
-        self._random = random.Random(plan.seed)  # noqa: S311 - no secret
+        self._random = random.Random(plan.seed)
         self.rows: list[tuple[int, ...]] = []
 
     def start(self, start_ns: int) -> None:
@@ -74,11 +74,7 @@ class Witness(Receiver):
         if not data:
             self._drop(descriptor, "end of stream")
             return
-        kernel = now
-        for _, kind, value in ancillary:
-            if kind == SO_TIMESTAMPNS:
-                seconds, nanos = _TIMESTAMP.unpack(value[: _TIMESTAMP.size])
-                kernel = seconds * 1_000_000_000 + nanos
+        kernel = kernel_time(ancillary, now)
         data = self._carry.pop(descriptor, b"") + data
         end, _, frames = websocket.walk(data, 1 << 62)
         if end != len(data):
@@ -140,6 +136,15 @@ class Witness(Receiver):
         """Write all times to a file."""
         columns = np.array(self.rows, dtype=np.int64).reshape(-1, len(COLUMNS))
         np.savez(path, **{name: columns[:, at] for at, name in enumerate(COLUMNS)})
+
+
+def kernel_time(ancillary: list[tuple[int, int, bytes]], without: int) -> int:
+    """Return when the kernel had what `recvmsg` has read, in nanoseconds since the Unix epoch."""
+    for _, kind, value in ancillary:
+        if kind == SO_TIMESTAMPNS:
+            seconds, nanos = _TIMESTAMP.unpack(value[: _TIMESTAMP.size])
+            return int(seconds * 1_000_000_000 + nanos)
+    return without
 
 
 def main() -> None:

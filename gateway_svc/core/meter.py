@@ -33,9 +33,9 @@ from lanecast.core.sketch import Sketch
 from lanecast.v1.event_pb2 import Event
 from lanecast.v1.gateway_pb2 import Receipt
 
-_ALL_HOPS = 512
-"""Batches of a lane in an interval of which every hop is counted; of those beyond, of one in `_SHARE`."""
-_SHARE = 8
+_HOPS_OF = 512
+"""Batches of a lane between two exports whose hops are counted, about: with twice as many, those of every second."""
+_MAX_STRIDE = 8
 _MAX_CLIENT_MICROS = 60_000_000
 _MAX_SAMPLES = 64
 COARSE_MICROS = {lane: int(seconds * 1e6 / 2) for lane, seconds in BUDGET_SECONDS.items()}
@@ -61,7 +61,9 @@ class _Lane:
         "server",
         "sizes",
         "socket_write",
+        "stride",
         "transit",
+        "usual",
     )  # fmt: skip
 
     def __init__(self, instruments: Instruments, lane: str) -> None:
@@ -70,6 +72,10 @@ class _Lane:
 
         self.batches = 0
         """Batches since the last export."""
+        self.usual = 0
+        """Batches between two exports lately."""
+        self.stride = 1
+        """The hops of every so many-th batch are counted, as often."""
         self.sdk_queue, self.ingest, self.log, self.lane_wait = map(hop, ("sdk_queue", "ingest", "log", "lane_wait"))
         self.transit, self.edge_wait, self.socket_write = map(hop, ("transit", "edge_wait", "socket_write"))
         self.last_mile = hop("last_mile")
@@ -105,8 +111,9 @@ class Meter:
     def dispatched(self, item: EventItem, written: Sequence[tuple[int, int]]) -> None:
         """Count a batch from the stream: its hops once, and each write as the number of sockets and when it ended.
 
-        Every delivery counts. Of the hops, which only say where its time went, a busy lane counts every eighth batch:
-        counting all would cost as much as a third of what delivering does.
+        Every delivery counts. Of the hops, which only say where its time went, a busy lane counts up to every eighth
+        batch, and that eight times: counting all would cost as much as a third of what delivering does. The batches are
+        taken evenly: the first of a second are those that waited for the export before it.
         """
         if is_reserved(item.channel):
             self._synthetic[item.lane].add(item.count * sum(number for number, _ in written))
@@ -126,30 +133,31 @@ class Meter:
             record_ns = self._sketch("server", item.lane, event.data.type_url).record_ns
             for number, end_ns in written:
                 record_ns(end_ns - accepted, number)
-        if lane.batches <= _ALL_HOPS or not lane.batches % _SHARE:
+        if not lane.batches % lane.stride:
             self._hops(lane, item, written)
         if self.tracing is not None and written:
             self.tracing.delivered(item, sum(number for number, _ in written), written[-1][1])
 
     def _hops(self, lane: _Lane, item: EventItem, written: Sequence[tuple[int, int]]) -> None:
-        flush = item.batch.flush_time_unix_nano
+        flush, stride = item.batch.flush_time_unix_nano, lane.stride
         for event in item.batch.events:
             self._before_flush(lane, event, event.accept_time_unix_nano, flush)
-        lane.transit.record_ns(item.receive_ns - flush, item.count)
-        lane.edge_wait.record_ns(item.send_ns - item.receive_ns, item.count)
+        count = item.count * stride
+        lane.transit.record_ns(item.receive_ns - flush, count)
+        lane.edge_wait.record_ns(item.send_ns - item.receive_ns, count)
         for number, end_ns in written:
-            lane.socket_write.record_ns(end_ns - item.send_ns, item.count * number)
+            lane.socket_write.record_ns(end_ns - item.send_ns, count * number)
 
     def _before_flush(self, lane: _Lane, event: Event, accepted: int, flush: int) -> None:
-        sent, stored = event.send_time_unix_nano, event.store_time_unix_nano
+        sent, stored, stride = event.send_time_unix_nano, event.store_time_unix_nano, lane.stride
         if sent:
             created = event.create_time_unix_nano
             if created:
-                lane.sdk_queue.record_ns(sent - created)
-            lane.ingest.record_ns(accepted - sent)
+                lane.sdk_queue.record_ns(sent - created, stride)
+            lane.ingest.record_ns(accepted - sent, stride)
         if stored:
-            lane.log.record_ns(stored - accepted)
-            lane.lane_wait.record_ns(flush - stored)
+            lane.log.record_ns(stored - accepted, stride)
+            lane.lane_wait.record_ns(flush - stored, stride)
 
     def _flushed(self, item: EventItem, end_ns: int) -> None:
         if is_reserved(item.channel):
@@ -233,6 +241,8 @@ class Meter:
     def _tally(self) -> None:
         """Move what was counted elsewhere into the instruments, before they are read."""
         for lane in self._lanes.values():
+            lane.usual = max(lane.batches, lane.usual // 2)  # several exporters may read one soon after the other
+            lane.stride = min(_MAX_STRIDE, 1 + lane.usual // _HOPS_OF)
             lane.batches = 0
             for size, number in lane.sizes.items():
                 lane.batch_size.record(size, number)

@@ -112,3 +112,26 @@ def test_receipts_are_clamped_and_strange_types_ignored() -> None:
     measured.meter.receipt(Receipt(samples=samples))
     assert measured.series() == {"last_mile": (1, 5_000), "end_to_end": (1, 7_000)}
     assert Priority.HIGH.wire_value == PRIORITY_HIGH
+
+
+def test_hops_of_a_busy_lane_are_counted_of_some_batches_evenly_and_as_often() -> None:
+    measured = Measured()
+
+    def second(late: int) -> dict[str, tuple[int, int]]:
+        """Deliver 4,096 batches of which the first 512 took longer, as they do after an export."""
+        for number in range(4_096):
+            sent = item(list(stamped(1).events))
+            sent.batch.flush_time_unix_nano = 15_000
+            sent.receive_ns = 15_000 + (late if number < 512 else 1_000)
+            sent.send_ns = sent.receive_ns + 1_000
+            measured.meter.dispatched(sent, [(1, sent.send_ns + 1_000)])
+        return measured.series()
+
+    exact = second(100_000)
+    assert exact["transit"] == (4_096, 512 * 100_000 + 3_584 * 1_000)  # nothing is known of the lane yet
+    assert second(100_000)["transit"] == exact["transit"]
+    assert measured.meter._lanes[Priority.HIGH].stride == 8
+    assert measured.series() == {}
+    for _ in range(4):
+        measured.series()
+    assert measured.meter._lanes[Priority.HIGH].stride == 1
