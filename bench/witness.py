@@ -17,8 +17,10 @@ import socket
 import struct
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +29,7 @@ from bench.machine import raise_open_files_limit
 from bench.receiver import Receiver, say
 from bench.systems.base import Endpoints, Subscriber
 from lanecast.v1 import gateway_pb2
-from lanecast.v1.event_pb2 import EventBatch
+from lanecast.v1.event_pb2 import Event, EventBatch
 
 COLUMNS = ("lane", "handed", "create", "send", "accept", "kernel", "read")
 """What is kept of each delivery; all but the lane in nanoseconds since the Unix epoch."""
@@ -48,19 +50,21 @@ class Witness(Receiver):
     ) -> None:
         super().__init__(plan, subscriber, endpoints, sockets)
         self._reporting = reporting
-        self._pending: dict[int, dict[int, tuple[list[gateway_pb2.ReceiptSample], list[int]]]] = {}
-        self._due: list[tuple[float, int]] = []
+        self._kept: list[tuple[int, int, bytes]] = []
+        """Kernel's time, time of the read, and whole frames. Parsed once all is over: reading must not wait for it."""
+        self._unreported: dict[int, list[tuple[int, bytes]]] = {}
+        """Of the sockets that report: time of the read and frames since the last receipt."""
+        self._due: deque[tuple[float, int]] = deque()
         self._random = random.Random(plan.seed)
-        self.rows: list[tuple[int, ...]] = []
 
     def start(self, start_ns: int) -> None:
         """Begin; receipts of the sockets are spread over the second."""
         super().start(start_ns)
         chosen = [descriptor for descriptor, row in self._rows.items() if row < self._reporting]
-        self._due = [
+        self._due.extend(
             (start_ns / 1e9 + _RECEIPT_SECONDS * (1 + at / len(chosen)), each) for at, each in enumerate(chosen)
-        ]
-        self._pending = {descriptor: {} for descriptor in chosen}
+        )
+        self._unreported = {descriptor: [] for descriptor in chosen}
         for connection in self._connections.values():
             connection.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
 
@@ -74,59 +78,52 @@ class Witness(Receiver):
         if not data:
             self._drop(descriptor, "end of stream")
             return
-        kernel = kernel_time(ancillary, now)
-        data = self._carry.pop(descriptor, b"") + data
-        end, _, frames = websocket.walk(data, 1 << 62)
+        if descriptor in self._carry:
+            data = self._carry.pop(descriptor) + data
+        end, frames, others = websocket.walk(data, self._small)
         if end != len(data):
             self._carry[descriptor] = data[end:]
-        for first, payload in frames:
-            frame = gateway_pb2.ServerFrame.FromString(payload) if first == 0x80 | websocket.BINARY else None
-            if frame is not None and frame.HasField("events"):
-                self._take(descriptor, frame.events, kernel, now)
-            else:
-                self._other(descriptor, first, payload)
+            data = data[:end]
+        if len(others) < frames:
+            self._kept.append((kernel_time(ancillary, now), now, data))
+            self.found += frames - len(others)  # frames, not events: it says that something still comes
+            if descriptor in self._unreported:
+                self._unreported[descriptor].append((now, data))
+        for first, payload in others:
+            self._other(descriptor, first, payload)
 
-    def _take(self, descriptor: int, batch: EventBatch, kernel: int, now: int) -> None:
-        self.found += len(batch.events)
-        if batch.replayed:
-            self.statistics["replayed"] += len(batch.events)
-            return
-        marks = mark.decode([mark.find(event.data.value)[0] for event in batch.events])
-        handed = marks["scheduled"].astype(np.int64) + marks["late"].astype(np.int64) * 1000
-        for event, since in zip(batch.events, handed.tolist(), strict=True):
-            create, send, accept = event.create_time_unix_nano, event.send_time_unix_nano, event.accept_time_unix_nano
-            self.rows.append((batch.lane, since, create, send, accept, kernel, now))
-        if descriptor in self._pending:
-            self._sample(self._pending[descriptor], batch, now)
+    def rows(self) -> Iterator[tuple[int, ...]]:
+        """Yield the columns of each event that was delivered live."""
+        for kernel, now, data in self._kept:
+            for batch in batches(data):
+                marks = mark.decode([mark.find(event.data.value)[0] for event in batch.events])
+                handed = marks["scheduled"].astype(np.int64) + marks["late"].astype(np.int64) * 1000
+                for event, since in zip(batch.events, handed.tolist(), strict=True):
+                    stamps = (event.create_time_unix_nano, event.send_time_unix_nano, event.accept_time_unix_nano)
+                    yield (batch.lane, since, *stamps, kernel, now)
 
-    def _sample(
-        self, lanes: dict[int, tuple[list[gateway_pb2.ReceiptSample], list[int]]], batch: EventBatch, now: int
-    ) -> None:
-        kept, seen = lanes.setdefault(batch.lane, ([], [0]))
-        for event in batch.events:
-            seen[0] += 1
-            at = len(kept) if len(kept) < _SAMPLES_PER_LANE else self._random.randrange(seen[0])
-            if at >= _SAMPLES_PER_LANE:
-                continue
-            sample = gateway_pb2.ReceiptSample(
-                lane=batch.lane,
-                offset=event.offset,
-                last_mile_micros=round((now - batch.edge_send_time_unix_nano) / 1e3),
-                uncertainty_micros=1,  # one host, one clock
-                type=event.data.type_url.rpartition("/")[2],
-                end_to_end_micros=round((now - event.send_time_unix_nano) / 1e3),
-            )
-            kept[at:] = [sample, *kept[at + 1 :]]
+    def samples(self, descriptor: int) -> list[gateway_pb2.ReceiptSample]:
+        """Return what a socket reports of the events that came since it last did, chosen as the web SDK chooses."""
+        lanes: dict[int, list[gateway_pb2.ReceiptSample]] = {}
+        came, self._unreported[descriptor] = self._unreported[descriptor], []
+        for now, data in came:
+            for batch in batches(data):
+                of_lane = lanes.setdefault(batch.lane, [])
+                of_lane += (_sample(batch, event, now) for event in batch.events)
+        return [
+            sample
+            for of_lane in lanes.values()
+            for sample in self._random.sample(of_lane, min(len(of_lane), _SAMPLES_PER_LANE))
+        ]
 
     def report(self, everything: bool = False) -> None:
         """Send the receipts that are due."""
         now = time.time()
         while self._due and (everything or self._due[0][0] <= now):
-            due, descriptor = self._due.pop(0)
+            due, descriptor = self._due.popleft()
             if not everything:
                 self._due.append((due + _RECEIPT_SECONDS, descriptor))
-            lanes, self._pending[descriptor] = self._pending[descriptor], {}
-            samples = [sample for kept, _ in lanes.values() for sample in kept]
+            samples = self.samples(descriptor)
             if samples and descriptor in self._connections:
                 receipt = gateway_pb2.ClientFrame(receipt=gateway_pb2.Receipt(samples=samples))
                 self._send(descriptor, websocket.frame(receipt.SerializeToString(), websocket.BINARY))
@@ -134,8 +131,30 @@ class Witness(Receiver):
 
     def save(self, path: Path) -> None:
         """Write all times to a file."""
-        columns = np.array(self.rows, dtype=np.int64).reshape(-1, len(COLUMNS))
-        np.savez(path, **{name: columns[:, at] for at, name in enumerate(COLUMNS)})
+        columns = np.array(list(self.rows()), dtype=np.int64).reshape(-1, len(COLUMNS))
+        arrays: dict[str, Any] = {name: columns[:, at] for at, name in enumerate(COLUMNS)}
+        np.savez(path, **arrays)
+
+
+def batches(data: bytes) -> Iterator[EventBatch]:
+    """Yield what was delivered live in whole frames."""
+    _, _, frames = websocket.walk(data, 1 << 62)
+    for first, payload in frames:
+        if first == 0x80 | websocket.BINARY:
+            frame = gateway_pb2.ServerFrame.FromString(payload)
+            if frame.events.events and not frame.events.replayed:
+                yield frame.events
+
+
+def _sample(batch: EventBatch, event: Event, now: int) -> gateway_pb2.ReceiptSample:
+    return gateway_pb2.ReceiptSample(
+        lane=batch.lane,
+        offset=event.offset,
+        last_mile_micros=round((now - batch.edge_send_time_unix_nano) / 1e3),
+        uncertainty_micros=1,  # one host, one clock
+        type=event.data.type_url.rpartition("/")[2],
+        end_to_end_micros=round((now - event.send_time_unix_nano) / 1e3),
+    )
 
 
 def kernel_time(ancillary: list[tuple[int, int, bytes]], without: int) -> int:
