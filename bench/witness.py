@@ -31,8 +31,8 @@ from bench.systems.base import Endpoints, Subscriber
 from lanecast.v1 import gateway_pb2
 from lanecast.v1.event_pb2 import Event, EventBatch
 
-COLUMNS = ("lane", "handed", "create", "send", "accept", "kernel", "read")
-"""What is kept of each delivery; all but the lane in nanoseconds since the Unix epoch."""
+COLUMNS = ("reporting", "lane", "handed", "create", "send", "accept", "kernel", "read")
+"""What is kept of each delivery: whether its socket sends receipts, lane, nanoseconds since the Unix epoch."""
 
 SO_TIMESTAMPNS = 35
 _TIMESTAMP = struct.Struct("qq")
@@ -50,8 +50,11 @@ class Witness(Receiver):
     ) -> None:
         super().__init__(plan, subscriber, endpoints, sockets)
         self._reporting = reporting
-        self._kept: list[tuple[int, int, bytes]] = []
-        """Kernel's time, time of the read, and whole frames. Parsed once all is over: reading must not wait for it."""
+        self._kept: list[tuple[bool, int, int, bytes]] = []
+        """Whether the socket reports, kernel's time, time of the read, and whole frames.
+
+        Parsed once all is over: reading must not wait for it.
+        """
         self._unreported: dict[int, list[tuple[int, bytes]]] = {}
         """Of the sockets that report: time of the read and frames since the last receipt."""
         self._due: deque[tuple[float, int]] = deque()
@@ -85,22 +88,25 @@ class Witness(Receiver):
             self._carry[descriptor] = data[end:]
             data = data[:end]
         if len(others) < frames:
-            self._kept.append((kernel_time(ancillary, now), now, data))
+            reports = descriptor in self._unreported
+            self._kept.append((reports, kernel_time(ancillary, now), now, data))
             self.found += frames - len(others)  # frames, not events: it says that something still comes
-            if descriptor in self._unreported:
+            if frames - len(others) > 1:
+                self.statistics["read_together"] += frames - len(others) - 1
+            if reports:
                 self._unreported[descriptor].append((now, data))
         for first, payload in others:
             self._other(descriptor, first, payload)
 
     def rows(self) -> Iterator[tuple[int, ...]]:
         """Yield the columns of each event that was delivered live."""
-        for kernel, now, data in self._kept:
+        for reports, kernel, now, data in self._kept:
             for batch in batches(data):
                 marks = mark.decode([mark.find(event.data.value)[0] for event in batch.events])
                 handed = marks["scheduled"].astype(np.int64) + marks["late"].astype(np.int64) * 1000
                 for event, since in zip(batch.events, handed.tolist(), strict=True):
                     stamps = (event.create_time_unix_nano, event.send_time_unix_nano, event.accept_time_unix_nano)
-                    yield (batch.lane, since, *stamps, kernel, now)
+                    yield (reports, batch.lane, since, *stamps, kernel, now)
 
     def samples(self, descriptor: int) -> list[gateway_pb2.ReceiptSample]:
         """Return what a socket reports of the events that came since it last did, chosen as the web SDK chooses."""

@@ -23,7 +23,7 @@ def figure(p50: float, p99: float, mean: float = 0.0) -> dict[str, float]:
 
 LANE = int(Priority.HIGH)
 # Handed over at 0, created 1, sent 2, accepted 3, at the receiver's kernel after 4 to 103 ms, read 1 ms later.
-WAYS = seen([(LANE, 0, 1_000_000, 2_000_000, 3_000_000, n * 1_000_000, (n + 1) * 1_000_000) for n in range(4, 104)])
+WAYS = seen([(1, LANE, 0, 1_000_000, 2_000_000, 3_000_000, n * 1_000_000, (n + 1) * 1_000_000) for n in range(4, 104)])
 
 
 def test_figures_of_both_sides_stand_beside_each_other() -> None:
@@ -51,7 +51,7 @@ def vars_of(row: agreement.Row) -> dict[str, Any]:
 
 def test_stamps_that_are_not_in_the_order_of_the_way_are_counted() -> None:
     assert agreement.out_of_order(WAYS) == 0
-    assert agreement.out_of_order(seen([(LANE, 0, 1, 3, 2, 5, 6), (LANE, 2, 1, 3, 4, 5, 4)])) == 3
+    assert agreement.out_of_order(seen([(1, LANE, 0, 1, 3, 2, 5, 6), (1, LANE, 2, 1, 3, 4, 5, 4)])) == 3
 
 
 def test_the_kernels_stamp_is_found_among_what_came_with_the_data() -> None:
