@@ -21,6 +21,7 @@ from metrics_svc import agents, otlp_receiver, session, static_files
 from metrics_svc.admin import Admin, AdminServicer
 from metrics_svc.agents import Agents
 from metrics_svc.alert_api import AlertsApi
+from metrics_svc.computed import Computed
 from metrics_svc.config import MetricsConfig
 from metrics_svc.core import grade, slo
 from metrics_svc.core.history import RecentHistory
@@ -77,6 +78,7 @@ class MetricsService:
         )  # fmt: skip
         self.instruments = Instruments()
         self._self_report = SelfReport(self.instruments, self.telemetry, config.instance, clock_ns)
+        self._computed = Computed(self.instruments, self.telemetry)
         self._export = Export(self.instruments, "metrics", config.instance)
         self._rollouts: Rollouts | None = None
         self._grpc: GrpcServer | None = None
