@@ -147,9 +147,7 @@ class Meter:
         if self.tracing is not None and written:
             self.tracing.delivered(item, sum(number for number, _ in written), written[-1][1])
 
-    def _server(
-        self, lane: _Lane, number: Priority, events: Iterable[Event], ends: Sequence[tuple[int, int]]
-    ) -> None:
+    def _server(self, lane: _Lane, number: Priority, events: Iterable[Event], ends: Sequence[tuple[int, int]]) -> None:
         by_type = lane.by_type
         for event in events:
             accepted, type_url = event.accept_time_unix_nano, event.data.type_url
