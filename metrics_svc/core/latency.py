@@ -104,10 +104,11 @@ _ROLES: dict[tuple[str, str], tuple[str, ...]] = {
 
 def _clock_bounds(telemetry: Telemetry, span: Span) -> dict[str, float]:
     """Return the largest bound that each role told of within a span, in seconds."""
-    return {
-        role: span.sketch(telemetry.series(CLOCK_ERROR_BOUND, role=role)).maximum_ns / 1e9
-        for role in ("gateway", "browser")
+    most = {
+        role: span.sketch(telemetry.series(CLOCK_ERROR_BOUND, role=role)).maximum_ns for role in ("gateway", "browser")
     }
+    # A bound of zero is kept as a nanosecond, since nothing is smaller in a histogram.
+    return {role: nanos / 1e9 if nanos > 1 else 0.0 for role, nanos in most.items()}
 
 
 def _clock_bound(figure: LatencyFigure, bounds: Mapping[str, float]) -> float:
