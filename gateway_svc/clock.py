@@ -59,16 +59,20 @@ class ClockWatch:
         if not self._is_asked:
             await asyncio.Event().wait()
         while True:
+            apart = _apart_ns()
             for _ in range(BURST):
                 self._ask()
                 await asyncio.sleep(_BURST_SECONDS)
-            await self._ask_until_set()
+            await self._ask_until_set(apart)
             self._filter.reset()
             self._publish()
 
-    async def _ask_until_set(self) -> None:
-        """Ask now and then; returns when this machine's clock was set."""
-        apart = _apart_ns()
+    async def _ask_until_set(self, apart: int) -> None:
+        """Ask now and then; returns when this machine's clock was set.
+
+        Args:
+            apart: Wall clock minus monotonic clock, from before the burst.
+        """
         next_ask = 0.0
         while True:
             now = time.monotonic()
