@@ -28,8 +28,9 @@ run: install ## Start Lanecast with four example AI services; prints the address
 	exec $(BIN)/lanecast demo --up --data-dir .lanecast
 
 .PHONY: test
-test: install ## Run all tests: Python, TypeScript, and a real Chromium
+test: install ## Run all tests: Python, TypeScript, with a real Chromium and a real Prometheus
 	.ci/chromium
+	.ci/prometheus
 	$(BIN)/pytest $(PYTEST_ARGS)
 	$(NPM) test
 

@@ -15,10 +15,12 @@ from typing import Any
 
 import grpc
 
+from gateway_svc.clock import ClockWatch
 from gateway_svc.core.hub import Hub
 from gateway_svc.core.items import AdvanceItem, EventItem, GapItem
 from gateway_svc.core.types import TypeBook
 from gateway_svc.dispatch import Dispatcher
+from lanecast.core.clock import Reading
 from lanecast.core.position import Position
 from lanecast.core.priority import BULK_LANES, EXPRESS_LANES, Priority
 from lanecast.errors import UnavailableError
@@ -31,6 +33,7 @@ from lanecast.v1.publisher_pb2 import (
     AddChannels,
     ChannelAdded,
     ChannelStart,
+    ClockProbe,
     GrantCredit,
     LaneCredit,
     ListEventTypesRequest,
@@ -73,6 +76,7 @@ class _Stream:
         self._starts: dict[str, ChannelStart] = {}
         self._removals: dict[str, None] = {}
         self._used = dict.fromkeys(lanes, 0)
+        self._probing = False
 
     async def open(self) -> StreamEventsResponseView:
         """Open the stream and return the first message."""
@@ -113,6 +117,11 @@ class _Stream:
         if self._used[lane] * 4 >= CREDIT_BYTES[lane]:
             self._wake.set()
 
+    def probe(self) -> None:
+        """Ask for the publisher's clock, soon."""
+        self._probing = True
+        self._wake.set()
+
     async def write_loop(self) -> None:
         """Say what is to be said, until cancelled."""
         while True:
@@ -141,6 +150,9 @@ class _Stream:
         if credit:
             self._used = dict.fromkeys(self.lanes, 0)
             requests.append(StreamEventsRequest(credit=GrantCredit(lanes=credit)))
+        if self._probing:
+            self._probing = False
+            requests.append(StreamEventsRequest(probe=ClockProbe(send_time_unix_nano=time.time_ns())))
         return requests
 
 
@@ -162,7 +174,14 @@ class Link:
     """A connection to a publisher: `open`, `add_all`, `run` until it breaks, `close`."""
 
     def __init__(
-        self, target: str, instance: str, hub: Hub, types: TypeBook, dispatcher: Dispatcher, habits: LinkHabits
+        self,
+        target: str,
+        instance: str,
+        hub: Hub,
+        types: TypeBook,
+        dispatcher: Dispatcher,
+        habits: LinkHabits,
+        on_clock: Callable[[Reading | None], None],
     ) -> None:
         self.log_id = ""
         """The name of the publisher's log, once open; empty where it names none."""
@@ -179,6 +198,7 @@ class Link:
         self._express_channel = grpc.aio.insecure_channel(target, options=options)
         self._express = _Stream(self._express_channel, instance, EXPRESS_LANES)
         self._bulk = _Stream(self._channel, instance, BULK_LANES)
+        self._clock = ClockWatch(self._express.probe, on_clock)
         self._read_page = self._unary("ReadEvents", ReadEventsRequest, ReadEventsResponse)
         self._list_types = self._unary("ListEventTypes", ListEventTypesRequest, ListEventTypesResponse)
 
@@ -196,6 +216,7 @@ class Link:
                 view = await self._express.open()
                 await self._bulk.open()
                 self.log_id = view.opened.log_id
+                self._clock.opened(view.opened.host)
                 await self._learn_types(view.opened.types_version)
         except grpc.RpcError as error:
             raise status.from_rpc_error(error) from error
@@ -237,6 +258,7 @@ class Link:
         loops: list[asyncio.Task[Any]] = [
             homing,
             asyncio.create_task(health, name="upstream-health"),
+            asyncio.create_task(self._clock.run(), name="upstream-clock"),
             asyncio.create_task(self._express.write_loop(), name="express-write"),
             asyncio.create_task(self._bulk.write_loop(), name="bulk-write"),
             asyncio.create_task(self._read_loop(self._express), name="express-read"),
@@ -302,6 +324,8 @@ class Link:
                 item = AdvanceItem(advance.channel, Priority(advance.lane), advance.epoch, advance.through_offset)
                 await self._dispatcher.settle(item.channel, item.lane)
                 self._hub.advance(item, time.monotonic())
+            if view.HasField("clock"):
+                self._clock.answered(view.clock, receive_ns)
             if view.HasField("drain"):
                 self._on_drain(view.drain.grace_millis)
 

@@ -21,6 +21,7 @@ from gateway_svc.core.ports import Page, PageRequest
 from gateway_svc.core.types import TypeBook
 from gateway_svc.dispatch import Dispatcher
 from gateway_svc.link import Link, LinkHabits
+from lanecast.core.clock import Reading
 from lanecast.core.targets import Standing, TargetRing
 from lanecast.errors import LanecastError, StatusError, UnavailableError
 from lanecast.runtime import status
@@ -147,7 +148,10 @@ class Upstream:
         assert self._hub is not None
         assert self._dispatcher is not None
         habits = replace(self._habits, preferred=self._ring.preferred(target))
-        return Link(target, self._instance, self._hub, self._types, self._dispatcher, habits)
+        return Link(target, self._instance, self._hub, self._types, self._dispatcher, habits, self._on_clock)
+
+    def _on_clock(self, reading: Reading | None) -> None:
+        self._meter.clock = reading
 
     def _check_log(self, target: str, log_id: str) -> None:
         standing = self._ring.opened(target, log_id, asyncio.get_running_loop().time())

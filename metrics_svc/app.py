@@ -21,15 +21,15 @@ from metrics_svc import agents, otlp_receiver, session, static_files
 from metrics_svc.admin import Admin, AdminServicer
 from metrics_svc.agents import Agents
 from metrics_svc.alert_api import AlertsApi
+from metrics_svc.computed import Computed
 from metrics_svc.config import MetricsConfig
-from metrics_svc.core import grade, slo
+from metrics_svc.core import slo
 from metrics_svc.core.history import RecentHistory
 from metrics_svc.core.notices import Notice
 from metrics_svc.core.objectives import Objectives
 from metrics_svc.core.operators import Operators
 from metrics_svc.core.queries import Queries
 from metrics_svc.core.rules import Rules
-from metrics_svc.core.selection import Selection
 from metrics_svc.core.telemetry import Telemetry
 from metrics_svc.grpc_service import MetricsServicer
 from metrics_svc.http import HttpServer
@@ -46,6 +46,9 @@ from metrics_svc.self_report import SelfReport
 from metrics_svc.streams import Streams
 from metrics_svc.watch import Watch
 from metrics_svc.webhook import Webhook
+
+_BLAME_SECONDS = 10.0
+"""How old the sentence about the slowest hop in an alert may be."""
 
 
 class MetricsService:
@@ -77,6 +80,7 @@ class MetricsService:
         )  # fmt: skip
         self.instruments = Instruments()
         self._self_report = SelfReport(self.instruments, self.telemetry, config.instance, clock_ns)
+        self._computed = Computed(self.instruments, self.telemetry)
         self._export = Export(self.instruments, "metrics", config.instance)
         self._rollouts: Rollouts | None = None
         self._grpc: GrpcServer | None = None
@@ -141,7 +145,7 @@ class MetricsService:
         webhook = self._build_webhook("alerts", config.webhook_url, keeper.keep_notice)
 
         def blame(lane: Priority, window_seconds: int) -> str:
-            return grade.blame(self._queries.latency(Selection(), clock_ns(), window_seconds), lane)
+            return self._queries.blame(lane, clock_ns(), window_seconds, _BLAME_SECONDS * config.alert_time_scale)
 
         rules = Rules(self.telemetry, objectives, scale=config.alert_time_scale, blame=blame)
         return Watch(self.telemetry, rules, keeper, webhook, instance=config.instance, clock_ns=clock_ns)

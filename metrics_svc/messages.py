@@ -112,6 +112,7 @@ def latency_figure(figure: LatencyFigure) -> metrics_pb2.LatencyFigure:
         mean_seconds=figure.mean,
         budget_seconds=figure.budget,
         within_budget=figure.within_budget,
+        clock_error_bound_seconds=figure.clock_bound,
     )
 
 

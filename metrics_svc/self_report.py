@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 
 from lanecast.core.instruments import Instruments
+from metrics_svc.computed import COMPUTED
 from metrics_svc.core.catalogue import Kind
 from metrics_svc.core.packed import pack
 from metrics_svc.core.telemetry import Point, Process, Telemetry
@@ -51,6 +52,7 @@ class SelfReport:
         ]
         points += [Point(key, Kind.COUNTER, since_ns, now_ns, amount) for key, amount in self._reader.take_counters()]
         points += [Point(key, Kind.GAUGE, 0, now_ns, value) for key, value in self._reader.read_gauges()]
+        points = [point for point in points if point.key.name not in COMPUTED]  # from there they come
         self._telemetry.add(self._process, points, now_ns)
         self._reported_ns = now_ns
 

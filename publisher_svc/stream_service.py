@@ -18,6 +18,7 @@ from lanecast.core.position import Position
 from lanecast.core.priority import EXPRESS_LANES, LANES, Priority
 from lanecast.errors import StatusError
 from lanecast.runtime import status
+from lanecast.runtime.hostclock import host_name
 from lanecast.v1 import publisher_pb2 as pb
 from lanecast.v1.event_pb2 import Advance, EventError, LanePosition
 from publisher_svc.core.arms import Arms
@@ -43,6 +44,8 @@ _ADVANCE_SECONDS = 30.0
 """Time between two looks for quiet lanes."""
 _ADVANCES_AT_ONCE = 32
 _ADVANCE_PAUSE_SECONDS = 0.05
+_PROBE_NS = 10_000_000
+"""Least time between two probes of the clock that are answered."""
 _FINISH_SECONDS = 1.0
 """How long a subscriber that broke the protocol may take to read what was sent to it before it is told so."""
 
@@ -69,7 +72,10 @@ class StreamService:
             self._hub, self._reader, self._ingest, self._arms, self._expiry, self.batches, opening, context
         )
         opened = pb.StreamOpened(
-            epoch=self._reader.epoch, types_version=self._types_version, log_id=self._reader.log_id
+            epoch=self._reader.epoch,
+            types_version=self._types_version,
+            log_id=self._reader.log_id,
+            host=host_name(),
         )
         stream.announce(pb.StreamEventsResponse(opened=opened))
         self._streams.add(stream)
@@ -141,6 +147,7 @@ class _Stream:
         self._channels: set[str] = set()
         self._wake = asyncio.Event()
         self._finishing = False
+        self._probed_ns = 0
 
     def lags(self) -> Iterator[tuple[str, int]]:
         """Yield the channels this subscriber is behind in, with the offsets it lacks; a channel once for each lane."""
@@ -230,10 +237,21 @@ class _Stream:
                 for lane, size in _credit(request.credit.lanes).items():
                     self._downstream.grant(lane, size)
                 self._wake.set()
+            elif kind == "probe":
+                self._answer(request.probe)
             else:
-                raise StatusError(
-                    status.FAILED_PRECONDITION, "STREAM_ORDER", "the stream is open: send `add`, `remove` or `credit`"
-                )
+                message = "the stream is open: send `add`, `remove`, `credit` or `probe`"
+                raise StatusError(status.FAILED_PRECONDITION, "STREAM_ORDER", message)
+
+    def _answer(self, probe: pb.ClockProbe) -> None:
+        now_ns = time.time_ns()
+        monotonic_ns = time.monotonic_ns()
+        if monotonic_ns - self._probed_ns < _PROBE_NS:
+            return
+        self._probed_ns = monotonic_ns
+        answer = pb.ClockAnswer(probe_time_unix_nano=probe.send_time_unix_nano, receive_time_unix_nano=now_ns)
+        answer.send_time_unix_nano = time.time_ns()
+        self.announce(pb.StreamEventsResponse(clock=answer))
 
     # Channels
 

@@ -96,7 +96,7 @@ class Lanecast:
         return LanecastPublisher(target, int(endpoints.extra.get("trace_per_cent", 0)))
 
     async def report(self, endpoints: Endpoints, seconds: float) -> dict[str, Any]:
-        """Return what metrics_svc measured: accept to socket write by lane, and each hop by lane."""
+        """Return what metrics_svc measured by lane: accept to socket write, send to receipt, and each hop."""
         return await asyncio.wait_for(_latency(f"{endpoints.host}:{endpoints.extra['metrics_port']}", seconds), 10)
 
 
@@ -126,6 +126,7 @@ async def _latency(target: str, seconds: float) -> dict[str, Any]:
     async with grpc.aio.insecure_channel(target) as channel:
         answer = await metrics_pb2_grpc.MetricsServiceStub(channel).GetLatency(request)
     server: dict[str, Any] = {}
+    end_to_end: dict[str, Any] = {}
     hops: dict[str, dict[str, Any]] = {}
     for figure in answer.figures:
         lane = Priority(figure.lane).name
@@ -140,9 +141,11 @@ async def _latency(target: str, seconds: float) -> dict[str, Any]:
         }
         if figure.scope == metrics_pb2.LATENCY_SCOPE_SERVER and not figure.type:
             server[lane] = values | {"budget_ms": figure.budget_seconds * 1e3, "within_budget": figure.within_budget}
+        elif figure.scope == metrics_pb2.LATENCY_SCOPE_END_TO_END and not figure.type:
+            end_to_end[lane] = values
         elif figure.scope == metrics_pb2.LATENCY_SCOPE_HOP:
             hops.setdefault(metrics_pb2.Hop.Name(figure.hop).removeprefix("HOP_").lower(), {})[lane] = values
-    return {"server": server, "hops": hops}
+    return {"server": server, "end_to_end": end_to_end, "hops": hops}
 
 
 class LanecastSubscriber:

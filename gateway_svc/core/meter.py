@@ -6,7 +6,7 @@ delivery. Called by the upstream shell after the frames have left, so that measu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from gateway_svc.core.arms import ArmMeter
 from gateway_svc.core.backlog import Entry, Totals
@@ -14,6 +14,7 @@ from gateway_svc.core.items import EventItem, Item
 from gateway_svc.core.tracing import Tracing
 from gateway_svc.core.types import TypeBook
 from lanecast.core.channel import is_reserved
+from lanecast.core.clock import SAME, Reading
 from lanecast.core.instruments import (
     BATCH_SIZE,
     CLOCK_COARSE,
@@ -31,15 +32,15 @@ from lanecast.core.instruments import (
 from lanecast.core.priority import BUDGET_SECONDS, LANES, Priority
 from lanecast.core.sketch import Sketch
 from lanecast.v1.event_pb2 import Event
-from lanecast.v1.gateway_pb2 import Receipt
+from lanecast.v1.gateway_pb2 import Receipt, ReceiptSample
 
-_ALL_HOPS = 512
-"""Batches of a lane in an interval of which every hop is counted; of those beyond, of one in `_SHARE`."""
-_SHARE = 8
+_HOPS_OF = 512
+"""Batches of a lane between two exports whose hops are counted, about: with twice as many, those of every second."""
+_MAX_STRIDE = 8
 _MAX_CLIENT_MICROS = 60_000_000
 _MAX_SAMPLES = 64
-COARSE_MICROS = {lane: int(seconds * 1e6 / 2) for lane, seconds in BUDGET_SECONDS.items()}
-"""A clock bound above this, in microseconds, makes a sample coarse."""
+COARSE_NS = {lane: int(seconds * 1e9 / 2) for lane, seconds in BUDGET_SECONDS.items()}
+"""A clock bound above this, in nanoseconds, makes a sample coarse."""
 _NUMBERS = frozenset(int(lane) for lane in LANES)
 
 
@@ -49,6 +50,7 @@ class _Lane:
     __slots__ = (
         "batch_size",
         "batches",
+        "by_type",
         "coarse",
         "delivered",
         "edge_wait",
@@ -61,7 +63,9 @@ class _Lane:
         "server",
         "sizes",
         "socket_write",
+        "stride",
         "transit",
+        "usual",
     )  # fmt: skip
 
     def __init__(self, instruments: Instruments, lane: str) -> None:
@@ -70,11 +74,17 @@ class _Lane:
 
         self.batches = 0
         """Batches since the last export."""
+        self.usual = 0
+        """Batches between two exports lately."""
+        self.stride = 1
+        """The hops of every so many-th batch are counted, as often."""
         self.sdk_queue, self.ingest, self.log, self.lane_wait = map(hop, ("sdk_queue", "ingest", "log", "lane_wait"))
         self.transit, self.edge_wait, self.socket_write = map(hop, ("transit", "edge_wait", "socket_write"))
         self.last_mile = hop("last_mile")
         self.server = instruments.sketch(DELIVERY_DURATION, scope="server", lane=lane)
         self.end_to_end = instruments.sketch(DELIVERY_DURATION, scope="end_to_end", lane=lane)
+        self.by_type: dict[str, Sketch] = {}
+        """Of the server latency, by the URL of the type."""
         self.delivered = instruments.counter(EVENT_DELIVERED, lane=lane)
         self.sizes: dict[int, int] = {}
         """Batches since the last export by the number of their events."""
@@ -89,6 +99,8 @@ class Meter:
         self._instruments = instruments
         self._types = types
         self._lanes = {lane: _Lane(instruments, lane.name) for lane in LANES}
+        # A list is a fifth of the look-up: the hash of a member of an enumeration is computed in Python.
+        self._by_number = [self._lanes[Priority(number or 1)] for number in range(1 + max(LANES))]
         self._synthetic = {lane: instruments.counter(SYNTHETIC_DELIVERED, lane=lane.name) for lane in LANES}
         """What performance tests got; they measure the rest themselves, so that users' figures stay theirs."""
         self._by_type: dict[tuple[str, Priority, str], Sketch] = {}
@@ -97,6 +109,9 @@ class Meter:
         self.tracing: Tracing | None = None
         """None: no spans are exported."""
         self._error_bound = instruments.sketch(CLOCK_ERROR_BOUND, role="browser")
+        self._publisher_bound = instruments.sketch(CLOCK_ERROR_BOUND, role="gateway")
+        self.clock: Reading | None = None
+        """What is known of the publisher's clock; None: it is this machine's. Kept up to date by the link."""
         instruments.before_reading(self._tally)
         self.arms = ArmMeter(instruments)
         """What the arms of a rollout show."""
@@ -105,51 +120,74 @@ class Meter:
     def dispatched(self, item: EventItem, written: Sequence[tuple[int, int]]) -> None:
         """Count a batch from the stream: its hops once, and each write as the number of sockets and when it ended.
 
-        Every delivery counts. Of the hops, which only say where its time went, a busy lane counts every eighth batch:
-        counting all would cost as much as a third of what delivering does.
+        Every delivery counts. Of the hops, which only say where its time went, a busy lane counts up to every eighth
+        batch, and that eight times: counting all would cost as much as a third of what delivering does. The batches are
+        taken evenly: the first of a second are those that waited for the export before it.
         """
+        count, batch, lane = item.count, item.batch, self._by_number[item.lane]
         if is_reserved(item.channel):
-            self._synthetic[item.lane].add(item.count * sum(number for number, _ in written))
+            self._synthetic[item.lane].add(count * sum(number for number, _ in written))
             return
-        lane = self._lanes[item.lane]
-        batch = item.batch
         for number, _ in written:
-            lane.delivered.value += item.count * number
+            lane.delivered.value += count * number
         if batch.replayed:
             return
-        if written and batch.generation:
-            self.arms.delivered(item, written[-1][1])
+        ends, received_ns = written, item.receive_ns
+        if self.clock is not None:
+            ends, received_ns = self._by_publisher(self.clock, lane, item, written)
+        if ends and batch.generation:
+            self.arms.delivered(item, ends[-1][1])
         lane.batches += 1
-        lane.sizes[item.count] = lane.sizes.get(item.count, 0) + 1
-        for event in batch.events if written else ():
-            accepted = event.accept_time_unix_nano
-            record_ns = self._sketch("server", item.lane, event.data.type_url).record_ns
-            for number, end_ns in written:
-                record_ns(end_ns - accepted, number)
-        if lane.batches <= _ALL_HOPS or not lane.batches % _SHARE:
-            self._hops(lane, item, written)
+        sizes = lane.sizes
+        sizes[count] = sizes[count] + 1 if count in sizes else 1
+        if ends:
+            self._server(lane, item.lane, (item.head,) if count == 1 else batch.events, ends)
+        if not lane.batches % lane.stride:
+            self._hops(lane, item, written, received_ns)
         if self.tracing is not None and written:
             self.tracing.delivered(item, sum(number for number, _ in written), written[-1][1])
 
-    def _hops(self, lane: _Lane, item: EventItem, written: Sequence[tuple[int, int]]) -> None:
-        flush = item.batch.flush_time_unix_nano
-        for event in item.batch.events:
+    def _server(self, lane: _Lane, number: Priority, events: Iterable[Event], ends: Sequence[tuple[int, int]]) -> None:
+        by_type = lane.by_type
+        for event in events:
+            accepted, type_url = event.accept_time_unix_nano, event.data.type_url
+            sketch = by_type.get(type_url)
+            if sketch is None:
+                sketch = by_type[type_url] = self._sketch("server", number, type_url)
+            for sockets, end_ns in ends:
+                sketch.record_ns(end_ns - accepted, sockets)
+
+    def _by_publisher(
+        self, clock: Reading, lane: _Lane, item: EventItem, written: Sequence[tuple[int, int]]
+    ) -> tuple[Sequence[tuple[int, int]], int]:
+        """Return writes and receipt by the publisher's clock; nothing where that is known too badly to compare with."""
+        if clock.bound_ns > COARSE_NS[item.lane]:
+            lane.coarse.value += item.count * sum(number for number, _ in written)
+            return (), 0
+        return [(number, end_ns + clock.shift_ns) for number, end_ns in written], item.receive_ns + clock.shift_ns
+
+    def _hops(self, lane: _Lane, item: EventItem, written: Sequence[tuple[int, int]], received_ns: int) -> None:
+        """Count the hops of a batch; `received_ns` is its receipt by the publisher's clock, 0 where that is unknown."""
+        flush, stride = item.batch.flush_time_unix_nano, lane.stride
+        for event in (item.head,) if item.count == 1 else item.batch.events:
             self._before_flush(lane, event, event.accept_time_unix_nano, flush)
-        lane.transit.record_ns(item.receive_ns - flush, item.count)
-        lane.edge_wait.record_ns(item.send_ns - item.receive_ns, item.count)
+        count = item.count * stride
+        if received_ns:
+            lane.transit.record_ns(received_ns - flush, count)
+        lane.edge_wait.record_ns(item.send_ns - item.receive_ns, count)
         for number, end_ns in written:
-            lane.socket_write.record_ns(end_ns - item.send_ns, item.count * number)
+            lane.socket_write.record_ns(end_ns - item.send_ns, count * number)
 
     def _before_flush(self, lane: _Lane, event: Event, accepted: int, flush: int) -> None:
-        sent, stored = event.send_time_unix_nano, event.store_time_unix_nano
+        sent, stored, stride = event.send_time_unix_nano, event.store_time_unix_nano, lane.stride
         if sent:
             created = event.create_time_unix_nano
             if created:
-                lane.sdk_queue.record_ns(sent - created)
-            lane.ingest.record_ns(accepted - sent)
+                lane.sdk_queue.record_ns(sent - created, stride)
+            lane.ingest.record_ns(accepted - sent, stride)
         if stored:
-            lane.log.record_ns(stored - accepted)
-            lane.lane_wait.record_ns(flush - stored)
+            lane.log.record_ns(stored - accepted, stride)
+            lane.lane_wait.record_ns(flush - stored, stride)
 
     def _flushed(self, item: EventItem, end_ns: int) -> None:
         if is_reserved(item.channel):
@@ -187,26 +225,40 @@ class Meter:
         A sample whose clock bound exceeds half of what the lane promises says too little: it is counted as coarse, and
         enters no latency.
         """
+        publisher = self.clock or SAME
         for sample in receipt.samples[:_MAX_SAMPLES]:
             if int(sample.lane) not in _NUMBERS:
                 continue
             lane = self._lanes[Priority(sample.lane)]
+            bound_ns = sample.uncertainty_micros * 1000
             self._error_bound.record_ns(min(sample.uncertainty_micros, _MAX_CLIENT_MICROS) * 1000)
             plausible = 0 < sample.last_mile_micros <= _MAX_CLIENT_MICROS
             if self.tracing is not None and sample.trace_context and plausible:
                 self.tracing.receipt(sample, sample.last_mile_micros)
-            if sample.uncertainty_micros > COARSE_MICROS[Priority(sample.lane)]:
+            if bound_ns > COARSE_NS[Priority(sample.lane)]:
                 lane.coarse.add()
                 continue
             if plausible:
                 lane.last_mile.record_ns(sample.last_mile_micros * 1000)
             elif sample.last_mile_micros < 0:
                 lane.last_mile.record_ns(-1)  # skew
-            if 0 < sample.end_to_end_micros <= _MAX_CLIENT_MICROS:
-                sketch = lane.end_to_end
-                if sample.type in self._types:
-                    sketch = self._sketch("end_to_end", Priority(sample.lane), sample.type)
-                sketch.record_ns(sample.end_to_end_micros * 1000)
+            if sample.end_to_end_micros:
+                self._end_to_end(sample, bound_ns, publisher)
+
+    def _end_to_end(self, sample: ReceiptSample, bound_ns: int, publisher: Reading) -> None:
+        """Count the whole way. It begins by the publisher's clock and ends by ours, so both bounds are in it."""
+        number = Priority(sample.lane)
+        lane = self._lanes[number]
+        if bound_ns + publisher.bound_ns > COARSE_NS[number]:
+            lane.coarse.add()
+            return
+        duration_ns = sample.end_to_end_micros * 1000 + publisher.shift_ns
+        if duration_ns > _MAX_CLIENT_MICROS * 1000:
+            return
+        sketch = lane.end_to_end
+        if sample.type in self._types:
+            sketch = self._sketch("end_to_end", number, sample.type)
+        sketch.record_ns(max(duration_ns, -1))  # a negative one is skew
 
     def _sketch(self, scope: str, lane: Priority, type_url: str) -> Sketch:
         key = (scope, lane, type_url)
@@ -232,7 +284,11 @@ class Meter:
 
     def _tally(self) -> None:
         """Move what was counted elsewhere into the instruments, before they are read."""
+        bound_ns = (self.clock or SAME).bound_ns
+        self._publisher_bound.record_ns(min(bound_ns, _MAX_CLIENT_MICROS * 1000))
         for lane in self._lanes.values():
+            lane.usual = max(lane.batches, lane.usual // 2)  # several exporters may read one soon after the other
+            lane.stride = min(_MAX_STRIDE, 1 + lane.usual // _HOPS_OF)
             lane.batches = 0
             for size, number in lane.sizes.items():
                 lane.batch_size.record(size, number)

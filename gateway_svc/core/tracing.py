@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from gateway_svc.core.items import EventItem
 from lanecast.core.policy import BUILT_IN, DEFAULT
 from lanecast.core.priority import Priority
-from lanecast.core.spans import SYSTEM, Allowance, AttributeValue, NotedSpan, SpanSink, is_sampled
+from lanecast.core.spans import SYSTEM, Allowance, Attributes, NotedSpan, SpanSink, is_sampled
 from lanecast.v1.event_pb2 import Event, EventBatch
 from lanecast.v1.gateway_pb2 import ReceiptSample
 
@@ -57,7 +58,7 @@ class Tracing:
         sampled = [event for event in batch.events if is_sampled(event.trace_context)]
         for event in sampled:
             span = NotedSpan("deliver", "producer", item.receive_ns or item.send_ns, end_ns, event.trace_context)
-            span.attributes = _attributes(item, event, sockets, end_ns)
+            span.attributes = partial(_attributes, item, event, sockets, end_ns)
             self._sink.add(span)
             self._remember(item, event, sockets)
         if sampled:
@@ -112,8 +113,7 @@ class Tracing:
             if not self._late.take(end_ns):
                 return
             span = NotedSpan("deliver", "producer", accepted, end_ns, late=True)
-            span.attributes = _attributes(item, event, sockets, end_ns)
-            span.attributes["lanecast.late"] = True
+            span.attributes = partial(_late_attributes, item, event, sockets, end_ns)
             if any(context):  # whoever began that trace does not record it: this is a trace of its own, beside it
                 span.links = (context,)
             self._sink.add(span)
@@ -125,18 +125,26 @@ def _limit_ns(batch: EventBatch, lane: Priority) -> int:
 
 def _batch_span(item: EventItem, sampled: Sequence[Event], sockets: int, end_ns: int) -> NotedSpan:
     span = NotedSpan("deliver batch", "producer", item.receive_ns or item.send_ns, end_ns)
-    span.attributes = {
+    span.attributes = partial(_batch_attributes, item, sockets)
+    span.links = tuple(event.trace_context for event in sampled)
+    return span
+
+
+def _batch_attributes(item: EventItem, sockets: int) -> Attributes:
+    return {
         **_named("deliver", item.channel),
         "messaging.batch.message_count": item.count,
         "lanecast.lane": item.lane.name,
         "lanecast.policy": item.batch.policy,
         "lanecast.sockets": sockets,
     }
-    span.links = tuple(event.trace_context for event in sampled)
-    return span
 
 
-def _attributes(item: EventItem, event: Event, sockets: int, end_ns: int) -> dict[str, AttributeValue]:
+def _late_attributes(item: EventItem, event: Event, sockets: int, end_ns: int) -> Attributes:
+    return {**_attributes(item, event, sockets, end_ns), "lanecast.late": True}
+
+
+def _attributes(item: EventItem, event: Event, sockets: int, end_ns: int) -> Attributes:
     return {
         **_named("deliver", item.channel, event.id),
         "lanecast.lane": item.lane.name,
@@ -148,8 +156,8 @@ def _attributes(item: EventItem, event: Event, sockets: int, end_ns: int) -> dic
     }
 
 
-def _named(operation: str, channel: str, event_id: str = "") -> dict[str, AttributeValue]:
-    named: dict[str, AttributeValue] = {
+def _named(operation: str, channel: str, event_id: str = "") -> Attributes:
+    named: Attributes = {
         "messaging.system": SYSTEM,
         "messaging.operation.name": operation,
         "messaging.operation.type": "process" if operation == "process" else "send",

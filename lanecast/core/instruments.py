@@ -147,7 +147,7 @@ class Instruments:
     def __init__(self) -> None:
         self._sketches: dict[Key, Sketch] = {}
         self._counters: dict[Key, Counter] = {}
-        self._gauges: dict[Key, Callable[[], float]] = {}
+        self._gauges: dict[Key, Callable[[], float | None]] = {}
         self._parts: dict[Key, Sketch] = {}
         """The whole that a histogram is part of."""
         self._tallies: list[Callable[[], None]] = []
@@ -198,8 +198,8 @@ class Instruments:
         """Return the counter of a series. Look it up once and keep it."""
         return self._counters.setdefault(_key(name, attributes), Counter())
 
-    def gauge(self, name: str, read: Callable[[], float], **attributes: str) -> None:
-        """Register a function that is asked for the present value at each export."""
+    def gauge(self, name: str, read: Callable[[], float | None], **attributes: str) -> None:
+        """Register a function that is asked for the present value at each export; None: there is none now."""
         self._gauges[_key(name, attributes)] = read
 
     def take_sketches(self) -> Iterator[tuple[Key, Sketch]]:
@@ -217,7 +217,9 @@ class Instruments:
     def read_gauges(self) -> Iterator[tuple[Key, float]]:
         """Yield the present value of each gauge."""
         for key, read in list(self._gauges.items()):
-            yield key, read()
+            value = read()
+            if value is not None:
+                yield key, value
 
     def known_counters(self) -> list[Key]:
         """See `Reader.known_counters`."""

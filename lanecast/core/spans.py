@@ -7,6 +7,7 @@ makes OpenTelemetry spans of them, in a thread. Pure.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,6 +20,7 @@ SYSTEM = "lanecast"
 """Value of `messaging.system`."""
 
 AttributeValue = str | int | float | bool
+Attributes = dict[str, AttributeValue]
 
 
 def is_sampled(context: bytes) -> bool:
@@ -42,13 +44,20 @@ class NotedSpan:
     end_ns: int
     parent: bytes = b""
     """Trace context; empty: the span begins a trace of its own."""
-    attributes: dict[str, AttributeValue] = field(default_factory=dict)
+    attributes: Attributes | Callable[[], Attributes] = field(default_factory=dict)
+    """Or a function that returns them: called when the span is built, since the way of an event is no time for it."""
     links: tuple[bytes, ...] = ()
     """Trace contexts."""
     actor: str = ""
     """Who did it, where it was not this process: the `service.name` of the resource."""
     late: bool = False
     """True where the span exists only since the event was late: no sampler was asked."""
+
+    def known_attributes(self) -> Attributes:
+        """Return the attributes, made now where that was put off."""
+        if callable(self.attributes):
+            self.attributes = self.attributes()
+        return self.attributes
 
 
 class SpanSink(Protocol):

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from grpc import Compression
 from opentelemetry.sdk.metrics.export import MetricExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace.export import SpanExporter
 
 from lanecast.errors import ConfigError
 from lanecast.runtime import otlp
@@ -95,16 +94,27 @@ def metric_exporter() -> MetricExporter:
     return _made(Grpc if protocol("METRICS") == "grpc" else Http)
 
 
-def span_exporter() -> SpanExporter:
-    """Return OpenTelemetry's exporter of spans.
+class SpanSender(Protocol):
+    """Sends spans that are encoded already."""
+
+    def send(self, request: bytes, spans: int) -> bool:
+        """Send a serialised `ExportTraceServiceRequest` of so many spans; say whether it arrived. Waits."""
+
+    def shutdown(self) -> None:
+        """End a try that is under way."""
+
+
+def span_sender() -> SpanSender:
+    """Return OpenTelemetry's exporter of spans, in a form that takes them encoded.
 
     Raises:
         ConfigError: a variable cannot be used.
     """
-    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as Grpc
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as Http
+    from lanecast.runtime.span_senders import GrpcSpanSender, HttpSpanSender
 
-    return _made(Grpc if protocol("TRACES") == "grpc" else Http)
+    if protocol("TRACES") == "grpc":
+        return _made(GrpcSpanSender)
+    return _made(HttpSpanSender)
 
 
 def _made(kind: Callable[[], T]) -> T:

@@ -48,7 +48,7 @@ class OtlpExporter:
         self._refused = instruments.counter(TELEMETRY_DROPPED, signal="metrics")
         self._target = target
         self._interval = interval_seconds
-        self._resource = _encoded(resource(service, instance))
+        self._resource = encoded(resource(service, instance))
         self._channel = grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
         self._stub = metrics_service_pb2_grpc.MetricsServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._started_ns = time.time_ns()
@@ -182,6 +182,7 @@ def resource(service: str, instance: str) -> Resource:
     return Resource.create({**own, "service.version": __version__})
 
 
-def _encoded(resource: Resource) -> resource_pb2.Resource:
+def encoded(resource: Resource) -> resource_pb2.Resource:
+    """Return a resource as the message of OTLP."""
     pairs = tuple((name, str(value)) for name, value in resource.attributes.items())
     return resource_pb2.Resource(attributes=_attributes(pairs))

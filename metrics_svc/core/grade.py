@@ -308,4 +308,4 @@ def _share(latency: LatencyReport, lane: Priority, hop: LatencyFigure) -> str:
 
 
 def _ms(seconds: float) -> str:
-    return f"{seconds * 1e3:.2f} ms"
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1e3:.2f} ms"

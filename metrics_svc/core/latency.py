@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from lanecast.core.instruments import DELIVERY_DURATION, HOP_DURATION
+from lanecast.core.instruments import CLOCK_ERROR_BOUND, DELIVERY_DURATION, HOP_DURATION
 from lanecast.core.priority import BUDGET_SECONDS, LANES, Priority
 from lanecast.core.sketch import Sketch
-from metrics_svc.core.catalogue import HOPS, SCOPES, SERVER
+from metrics_svc.core.catalogue import END_TO_END, HOPS, SCOPES, SERVER
 from metrics_svc.core.selection import EACH_TYPE, MAX_TYPES, Selection
 from metrics_svc.core.series import Series
 from metrics_svc.core.telemetry import NANOS, Telemetry
@@ -47,6 +47,8 @@ class LatencyFigure:
     """Zero where the scope has none."""
     within_budget: float
     """Share of samples, 0 to 1; zero where the scope has no budget."""
+    clock_bound: float = 0.0
+    """Each sample may be wrong by so many seconds at most, since several machines' clocks are in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,36 @@ def figures_of(
 ) -> tuple[LatencyFigure, ...]:
     """Return one figure for each lane, scope and hop that has data in a span."""
     lanes, selection = selection.lanes or LANES, named(telemetry, selection)
-    return tuple(figure for lane in lanes for figure in _lane_figures(telemetry, span, selection, lane, limits[lane]))
+    bounds = _clock_bounds(telemetry, span)
+    return tuple(
+        replace(figure, clock_bound=_clock_bound(figure, bounds))
+        for lane in lanes
+        for figure in _lane_figures(telemetry, span, selection, lane, limits[lane])
+    )
+
+
+_ROLES: dict[tuple[str, str], tuple[str, ...]] = {
+    (SERVER, ""): ("gateway",),
+    (END_TO_END, ""): ("gateway", "browser"),
+    (HOP, "transit"): ("gateway",),
+    (HOP, "last_mile"): ("browser",),
+}
+"""Who compares clocks for a figure, by scope and hop; the stamps of the others come from one process each."""
+
+
+def _clock_bounds(telemetry: Telemetry, span: Span) -> dict[str, float]:
+    """Return the largest bound that each role told of within a span, in seconds."""
+    most = {
+        role: span.sketch(telemetry.series(CLOCK_ERROR_BOUND, role=role)).maximum_ns for role in ("gateway", "browser")
+    }
+    # A bound of zero is kept as a nanosecond, since nothing is smaller in a histogram.
+    return {role: nanos / 1e9 if nanos > 1 else 0.0 for role, nanos in most.items()}
+
+
+def _clock_bound(figure: LatencyFigure, bounds: Mapping[str, float]) -> float:
+    # What is above half of what the lane promises is coarse, and in no figure.
+    most = BUDGET_SECONDS[figure.lane] / 2
+    return min(most, sum(bounds[role] for role in _ROLES.get((figure.scope, figure.hop), ())))
 
 
 def named(telemetry: Telemetry, selection: Selection) -> Selection:

@@ -35,6 +35,7 @@ class Queries:
         self._ledger = Ledger(telemetry)
         self._moment = (-1, -1)
         self._answers: dict[tuple[str, Selection, int], object] = {}
+        self._blamed: dict[tuple[Priority, int], tuple[int, str]] = {}
 
     def latency(self, selection: Selection, now_ns: int, window_seconds: int) -> LatencyReport:
         """Return latency per lane, scope and hop."""
@@ -55,6 +56,19 @@ class Queries:
             now_ns,
             lambda: throughput.report(self._telemetry, selection, now_ns, window_seconds),
         )
+
+    def blame(self, lane: Priority, now_ns: int, window_seconds: int, keep_seconds: float) -> str:
+        """Return a sentence about the hop that costs a lane the most, at most so old; empty: nothing is known.
+
+        Alerts that burn ask for it each second, for several windows; computing it is most of what they cost.
+        """
+        known = self._blamed.get((lane, window_seconds))
+        if known is not None and 0 <= now_ns - known[0] < keep_seconds * NANOS:
+            return known[1]
+        report = self.latency(Selection(lanes=(lane,)), now_ns, window_seconds)
+        text = grade.blame(report, lane)
+        self._blamed[lane, window_seconds] = (now_ns, text)
+        return text
 
     def status(self, now_ns: int, window_seconds: int) -> Status:
         """Return the grade."""

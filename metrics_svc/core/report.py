@@ -146,7 +146,11 @@ class ReportData:
         if self.order.title:
             return self.order.title
         name = "Service levels" if self.order.kind == SLA else "Delivery performance"
-        return f"{name}, {when(self.order.start)} to {when(self.order.end)}"
+        start, end = when(self.order.start), when(self.order.end)
+        day, _, time = start.partition(" ")
+        if end.startswith(day):  # said once
+            return f"{name}, {day}, {time.removesuffix(' UTC')} to {end.removeprefix(day).strip()}"
+        return f"{name}, {start} to {end}"
 
     @property
     def partial(self) -> bool:

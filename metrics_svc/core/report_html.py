@@ -80,7 +80,7 @@ def _sla(data: ReportData) -> list[str]:
         "<h2>The record</h2>",
         f"<p>{_inline(text.verdict(data))}</p>",
         _table(text.record_table(data)),
-        _plot(data, "Deliveries within the lane's limit", "%", lambda point: point.good, 100.0),
+        _plot(data, "Within the lane's limit", "%", lambda point: point.good, 100.0),
     ]
 
 
@@ -88,7 +88,7 @@ def _plots(data: ReportData) -> list[str]:
     return [
         _plot(data, "99th percentile of delivery", "ms", lambda point: point.p99, 1e3, log=True),
         _plot(data, "Median of delivery", "ms", lambda point: point.p50, 1e3, log=True),
-        _plot(data, "Deliveries within the lane's limit", "%", lambda point: point.good, 100.0),
+        _plot(data, "Within the lane's limit", "%", lambda point: point.good, 100.0),
         _plot(data, "Deliveries", "per second", lambda point: point.delivered, 1.0),
     ]
 

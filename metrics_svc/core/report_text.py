@@ -38,7 +38,8 @@ def _performance(data: ReportData) -> str:
 
 
 HOPS_TEXT = (
-    "95th percentile of each hop in milliseconds, in the order of an event's way; the slowest of a lane is bold."
+    "95th percentile of each hop in milliseconds, in the order of an event's way. Bold is what costs a lane's latency"
+    " at the server the most."
 )
 NO_ADVICE = "Nothing: no lane missed its objective."
 
@@ -74,7 +75,7 @@ def _lane_row(lane: LaneRecord) -> Sequence[str]:
     times = [millis(figure.p50), millis(figure.p95), millis(figure.p99), millis(figure.p999)] if figure else [NONE] * 4
     limit, objective = f"{lane.objective.limit_seconds * 1e3:g}", percent(lane.objective.objective)
     counts = (f"{lane.delivered:,}", f"{lane.counts.lost:,}")
-    return (lane.lane.name, limit, percent(lane.good), objective, *times, *counts, lane.verdict)
+    return (lane.lane.name, limit, _share(lane.good), objective, *times, *counts, lane.verdict)
 
 
 def hops(data: ReportData) -> Table:
@@ -96,7 +97,7 @@ def type_table(data: ReportData) -> Table:
     """Return the table of event types."""
     heads = ("event type", "lane", "deliveries", "in limit", "p50 ms", "p99 ms")
     rows = [
-        (one.type, one.lane.name, f"{one.count:,}", percent(one.within_budget), millis(one.p50), millis(one.p99))
+        (one.type, one.lane.name, f"{one.count:,}", _share(one.within_budget), millis(one.p50), millis(one.p99))
         for one in data.types
     ]
     return heads, rows
@@ -216,6 +217,11 @@ def percent(share: float | None, digits: int | None = None) -> str:
     if share < 1 and text == "100.000":
         text = "99.999"
     return f"{text.rstrip('0').rstrip('.')} %"
+
+
+def _share(share: float | None) -> str:
+    """Return a share with two decimals, or with more where it is near the whole."""
+    return percent(share) if share is None or share > 0.999 else percent(share, 2)
 
 
 def and_list(names: Iterable[str]) -> str:

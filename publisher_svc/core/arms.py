@@ -49,6 +49,7 @@ class Arms:
         self.generation = 0
         """Zero: no controller has ever spoken."""
         self._channels: dict[tuple[Priority, Arm], set[str]] = {}
+        self._served: dict[tuple[str, Priority], tuple[str, Arm]] = {}
         self._dropped: Counter[tuple[Priority, Arm]] = Counter()
         self._unchecked: list[tuple[str, Arm]] = []
         self._misassigned = 0
@@ -67,6 +68,7 @@ class Arms:
         self.generation = assignment.generation
         self._known.clear()
         self._channels.clear()
+        self._served.clear()
         self._dropped.clear()
         self._unchecked.clear()
         self._misassigned = 0
@@ -96,6 +98,15 @@ class Arms:
 
     def serve(self, channel: str, lane: Priority) -> tuple[str, Arm]:
         """Return policy and arm to stamp on the batches of a channel, and count the channel as active in the lane."""
+        key = (channel, lane)
+        served = self._served.get(key)
+        if served is None:
+            served = self._serve(channel, lane)
+            if len(self._served) < MAX_CHANNELS:
+                self._served[key] = served
+        return served
+
+    def _serve(self, channel: str, lane: Priority) -> tuple[str, Arm]:
         arm = self.arm(channel)
         if not is_reserved(channel):
             channels = self._channels.setdefault((lane, arm), set())

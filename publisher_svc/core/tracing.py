@@ -7,10 +7,11 @@ dispatched, and only where spans are exported.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Protocol
 
 from lanecast.core.priority import Priority
-from lanecast.core.spans import SYSTEM, AttributeValue, NotedSpan, SpanSink, is_sampled
+from lanecast.core.spans import SYSTEM, Attributes, NotedSpan, SpanSink, is_sampled
 from lanecast.v1.event_pb2 import Event
 
 
@@ -38,10 +39,8 @@ class Tracing:
         if not sampled:
             return
         for entry, event in sampled:
-            span = NotedSpan("receive", "consumer", entry.accept_ns, stored_ns, event.trace_context, _of(entry, event))
-            span.attributes["lanecast.hop.log"] = (stored_ns - entry.accept_ns) / 1e9
-            if event.send_time_unix_nano:
-                span.attributes["lanecast.hop.ingest"] = (entry.accept_ns - event.send_time_unix_nano) / 1e9
+            attributes = partial(_of, entry, event, stored_ns)
+            span = NotedSpan("receive", "consumer", entry.accept_ns, stored_ns, event.trace_context, attributes)
             self._sink.add(span)
         self._sink.add(
             NotedSpan(
@@ -60,8 +59,8 @@ class Tracing:
         )
 
 
-def _of(entry: Entry, event: Event) -> dict[str, AttributeValue]:
-    return {
+def _of(entry: Entry, event: Event, stored_ns: int) -> Attributes:
+    attributes: Attributes = {
         "messaging.system": SYSTEM,
         "messaging.operation.name": "receive",
         "messaging.operation.type": "receive",
@@ -72,4 +71,8 @@ def _of(entry: Entry, event: Event) -> dict[str, AttributeValue]:
         "lanecast.type": event.data.type_url.rpartition("/")[2],
         "lanecast.offset": entry.offset,
         "lanecast.duplicate": entry.duplicate,
+        "lanecast.hop.log": (stored_ns - entry.accept_ns) / 1e9,
     }
+    if event.send_time_unix_nano:
+        attributes["lanecast.hop.ingest"] = (entry.accept_ns - event.send_time_unix_nano) / 1e9
+    return attributes

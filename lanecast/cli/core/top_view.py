@@ -84,7 +84,9 @@ def _head(snapshot: Snapshot, width: int) -> list[Text]:
     title.append("   last ", "dim").append(_duration(snapshot.window))
     if snapshot.paused:
         title.append("   paused", "bold")
-    title.append(f"   {snapshot.throughput.connections:,}").append(" connections   at ", "dim").append(snapshot.target)
+    connections = snapshot.throughput.connections
+    title.append(f"   {connections:,}").append(" connection   at " if connections == 1 else " connections   at ", "dim")
+    title.append(snapshot.target)
     lines = [title, *_processes(snapshot, width)]
     if snapshot.problem:
         old = f"these figures are {ago(time_since(snapshot))} old: "

@@ -18,6 +18,7 @@ from lanecast.core.priority import LANES, Priority
 from lanecast.errors import StatusError
 from lanecast.runtime import status
 from lanecast.runtime.grpc_server import GrpcServer
+from lanecast.runtime.hostclock import host_name
 from lanecast.v1 import publisher_pb2 as pb
 from lanecast.v1.event_pb2 import (
     GAP_REASON_AHEAD,
@@ -127,7 +128,8 @@ class FakePublisher:
         opening = (await anext(requests)).open
         stream = _Stream(list(opening.lanes))
         stream.credit = {credit.lane: credit.bytes for credit in opening.credit}
-        stream.queue.put_nowait(pb.StreamEventsResponse(opened=pb.StreamOpened(epoch=self.epoch, types_version="v1")))
+        opened = pb.StreamOpened(epoch=self.epoch, types_version="v1", host=host_name())
+        stream.queue.put_nowait(pb.StreamEventsResponse(opened=opened))
         self.streams.append(stream)
         serving = asyncio.create_task(self._serve(requests, stream))
         try:

@@ -18,6 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from lanecast.runtime.tokens import issue, load_or_create_key
 from lanecast.v1.gateway_pb2 import ClientFrame, Hello, Pong, ServerFrame, Subscribe
 
+_SET_CLOCK = Path(__file__).with_name("set_clock.py")
 _ORDER = ("gateway", "publisher", "metrics")
 
 
@@ -68,14 +69,15 @@ class Browser:
 
 
 @asynccontextmanager
-async def running_stack(folder: Path, **environ: str) -> AsyncIterator[Stack]:
+async def running_stack(folder: Path, *, ahead_ms: float = 0.0, **environ: str) -> AsyncIterator[Stack]:
+    """Run the services; the wall clock of the gateway goes ahead of the others' by `ahead_ms`."""
     stack = Stack(folder, {}, {})
     try:
         await _start(stack, "metrics", environ, LANECAST_METRICS_PORT="0", LANECAST_METRICS_HTTP_PORT="0")
         shared = {**environ, "LANECAST_METRICS_TARGET": str(stack.facts["metrics"]["address"])}
         await _start(stack, "publisher", shared, LANECAST_PUBLISHER_PORT="0", LANECAST_PUBLISHER_DRAIN_SECONDS="0.2")
         targets = {"LANECAST_GATEWAY_PUBLISHER_TARGETS": stack.publisher, "LANECAST_GATEWAY_DRAIN_SECONDS": "0.2"}
-        await _start(stack, "gateway", shared, LANECAST_GATEWAY_PORT="0", **targets)
+        await _start(stack, "gateway", shared, ahead_ms=ahead_ms, LANECAST_GATEWAY_PORT="0", **targets)
         yield stack
     finally:
         for name in _ORDER:
@@ -86,12 +88,11 @@ async def running_stack(folder: Path, **environ: str) -> AsyncIterator[Stack]:
                 await process.wait()
 
 
-async def _start(stack: Stack, name: str, environ: dict[str, str], **own: str) -> None:
+async def _start(stack: Stack, name: str, environ: dict[str, str], *, ahead_ms: float = 0.0, **own: str) -> None:
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("LANECAST_", "OTEL_"))}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        "-m",
-        f"{name}_svc",
+        *((str(_SET_CLOCK), f"{name}_svc", str(ahead_ms)) if ahead_ms else ("-m", f"{name}_svc")),
         env={**inherited, "LANECAST_DATA_DIR": str(stack.folder), **environ, **own},
         stdout=asyncio.subprocess.PIPE,
     )

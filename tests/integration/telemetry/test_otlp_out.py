@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,20 @@ from telemetry_stack import Browser, Stack, running_stack
 from lanecast import AsyncPublisher, PublishError
 from lanecast.ai.v1.concierge_pb2 import ConciergeInsight
 from lanecast.core import instruments as names
+from lanecast.core.instruments import Instruments, Key
 from lanecast.core.priority import LANES, Priority
+from lanecast.runtime.collector import collector_exporter
 from lanecast.v1.event_pb2 import Event, EventBatch
 from lanecast.v1.gateway_pb2 import ClientFrame, Receipt, ReceiptSample
+from metrics_svc.computed import Computed
 from metrics_svc.core.catalogue import METRICS
+from metrics_svc.core.rules import WINDOWS
+from metrics_svc.core.telemetry import Point, Process, Telemetry
 
 CHANNEL = "agent:42"
 PER_LANE = 5
-COMPUTED = {names.SLO_EVENTS, names.SLO_FAR_LATE, names.SLO_BURN_RATE, names.SLO_BUDGET_REMAINING} | {
-    name for name in METRICS if name.startswith("lanecast.rollout.")
-}
-"""Not recorded on the way of an event: metrics_svc works it out of what it was sent, or a rollout has to run."""
+ROLLOUTS = {name for name in METRICS if name.startswith("lanecast.rollout.")}
+"""A rollout has to run; `test_what_a_rollout_shows_is_exported_too` looks at these."""
 HOPS = ("sdk_queue", "ingest", "log", "lane_wait", "transit", "edge_wait", "socket_write")
 
 
@@ -121,16 +125,16 @@ def receipt(batches: list[EventBatch]) -> Receipt:
 
 def complete(consumer: Consumer) -> bool:
     browsers = [span for resource, span in consumer.spans if resource["service.name"] == "lanecast-browser"]
-    return len(browsers) == PER_LANE * len(LANES) and set(METRICS) - COMPUTED <= consumer.names()
+    return len(browsers) == PER_LANE * len(LANES) and set(METRICS) - ROLLOUTS <= consumer.names()
 
 
 def test_every_metric_of_the_catalogue_comes_with_its_unit(seen: Seen) -> None:
     assert {(metric.name, metric.unit) for _, metric in seen.consumer.metrics} == {
-        (name, names.UNITS[name]) for name in METRICS if name not in COMPUTED
+        (name, names.UNITS[name]) for name in METRICS if name not in ROLLOUTS
     }
     kinds = {(metric.name, metric.WhichOneof("data")) for _, metric in seen.consumer.metrics}
     translated = {"histogram": "exponential_histogram", "counter": "sum", "gauge": "gauge"}
-    assert kinds == {(name, translated[METRICS[name].kind.value]) for name in METRICS if name not in COMPUTED}
+    assert kinds == {(name, translated[METRICS[name].kind.value]) for name in METRICS if name not in ROLLOUTS}
 
 
 def test_each_service_says_who_it_is_and_what_it_was_told(seen: Seen) -> None:
@@ -208,4 +212,40 @@ def test_coarse_samples_enter_no_latency(seen: Seen) -> None:
     last_miles = [attributes_of(point)["lane"] for point in hops if attributes_of(point)["hop"] == "last_mile"]
     assert sorted(last_miles) == sorted(lane.name for lane in LANES if lane is not Priority.HIGH)
     bounds = seen.consumer.latest(names.CLOCK_ERROR_BOUND, "gateway_svc")
-    assert sum(point.count for point in bounds) == PER_LANE * len(LANES)
+    (browsers,) = [point for point in bounds if attributes_of(point) == {"role": "browser"}]
+    assert browsers.count == PER_LANE * len(LANES)
+
+
+def test_counts_against_the_objectives_come_from_metrics_svc(seen: Seen) -> None:
+    counts = {
+        (found["lane"], found["result"]): point.as_int
+        for point in seen.consumer.latest(names.SLO_EVENTS, "metrics_svc")
+        if "type" not in (found := attributes_of(point))
+    }
+    assert set(counts) == {(lane.name, result) for lane in LANES for result in ("good", "late", "lost")}
+    for lane in LANES:
+        assert counts[lane.name, "good"] + counts[lane.name, "late"] == PER_LANE
+    windows = {
+        (attributes_of(point)["lane"], attributes_of(point)["window"])
+        for point in seen.consumer.latest(names.SLO_BURN_RATE, "metrics_svc")
+    }
+    assert windows == {(lane.name, window) for lane in LANES for window in WINDOWS}
+    assert len(seen.consumer.latest(names.SLO_BUDGET_REMAINING, "metrics_svc")) == len(LANES)
+
+
+async def test_what_a_rollout_shows_is_exported_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running_consumer() as consumer:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", consumer.endpoint)
+        now_ns = time.time_ns()
+        telemetry, instruments = Telemetry(now_ns), Instruments()
+        Computed(instruments, telemetry)
+        keys = {name: Key(name, (("rollout", "r1"),)) for name in ROLLOUTS}
+        points = [Point(keys[name], METRICS[name].kind, 0, now_ns, 1) for name in ROLLOUTS]
+        telemetry.add(Process("metrics_svc", "metrics-1"), points, now_ns)
+        exporter = collector_exporter(instruments, "metrics_svc", "metrics-1")
+        assert exporter is not None
+        assert await exporter.export()
+        await exporter.close()
+        assert consumer.names() >= ROLLOUTS
+        (stage,) = consumer.latest(names.ROLLOUT_STAGE, "metrics_svc")
+        assert (attributes_of(stage), stage.as_double) == ({"rollout": "r1"}, 1.0)

@@ -5,9 +5,16 @@ from gateway_fakes import World, event, item
 from gateway_svc.core.backlog import Entry
 from gateway_svc.core.meter import Meter
 from gateway_svc.core.types import TypeBook
-from lanecast.core.instruments import DELIVERY_DURATION, HOP_DURATION, Instruments
+from lanecast.core.clock import UNKNOWN, Reading
+from lanecast.core.instruments import (
+    CLOCK_COARSE,
+    DELIVERY_DURATION,
+    HOP_DURATION,
+    ROLLOUT_LATENCY,
+    Instruments,
+)
 from lanecast.core.priority import Priority
-from lanecast.v1.event_pb2 import PRIORITY_HIGH, EventBatch
+from lanecast.v1.event_pb2 import ARM_CANDIDATE, PRIORITY_HIGH, EventBatch
 from lanecast.v1.gateway_pb2 import Receipt, ReceiptSample
 
 STAMPS = {
@@ -112,3 +119,64 @@ def test_receipts_are_clamped_and_strange_types_ignored() -> None:
     measured.meter.receipt(Receipt(samples=samples))
     assert measured.series() == {"last_mile": (1, 5_000), "end_to_end": (1, 7_000)}
     assert Priority.HIGH.wire_value == PRIORITY_HIGH
+
+
+def test_hops_of_a_busy_lane_are_counted_of_some_batches_evenly_and_as_often() -> None:
+    measured = Measured()
+
+    def second(late: int) -> dict[str, tuple[int, int]]:
+        """Deliver 4,096 batches of which the first 512 took longer, as they do after an export."""
+        for number in range(4_096):
+            sent = item(list(stamped(1).events))
+            sent.batch.flush_time_unix_nano = 15_000
+            sent.receive_ns = 15_000 + (late if number < 512 else 1_000)
+            sent.send_ns = sent.receive_ns + 1_000
+            measured.meter.dispatched(sent, [(1, sent.send_ns + 1_000)])
+        return measured.series()
+
+    exact = second(100_000)
+    assert exact["transit"] == (4_096, 512 * 100_000 + 3_584 * 1_000)  # nothing is known of the lane yet
+    assert second(100_000)["transit"] == exact["transit"]
+    assert measured.meter._lanes[Priority.HIGH].stride == 8
+    assert measured.series() == {}
+    for _ in range(4):
+        measured.series()
+    assert measured.meter._lanes[Priority.HIGH].stride == 1
+
+
+def counted(measured: Measured, name: str) -> int:
+    return sum(counter.value for key, counter in measured.instruments._counters.items() if key.name == name)
+
+
+def test_ends_are_compared_with_the_publishers_stamps_on_the_publishers_clock() -> None:
+    measured = Measured()
+    measured.meter.clock = Reading(-1_000_000, 20)
+    sent = item(list(stamped(2).events))
+    sent.batch.flush_time_unix_nano = 15_000
+    sent.receive_ns, sent.send_ns = 1_021_000, 1_028_000
+    measured.meter.dispatched(sent, [(1, 1_036_000)])
+    series = measured.series()
+    assert series["server"] == (2, 2 * 30_000)
+    assert series["transit"] == (2, 2 * 6_000)
+    assert (series["edge_wait"], series["socket_write"]) == ((2, 2 * 7_000), (2, 2 * 8_000))
+    sample = ReceiptSample(lane=PRIORITY_HIGH, last_mile_micros=5, end_to_end_micros=1_033, type="test")
+    measured.meter.receipt(Receipt(samples=[sample]))
+    assert measured.series() == {"last_mile": (1, 5_000), "end_to_end": (1, 33_000)}
+
+
+def test_what_compares_clocks_too_badly_known_is_counted_as_coarse_and_in_no_latency() -> None:
+    measured = Measured()
+    measured.meter.clock = UNKNOWN
+    sent = item(list(stamped(2).events))
+    sent.batch.flush_time_unix_nano, sent.batch.generation, sent.batch.arm = 15_000, 1, ARM_CANDIDATE
+    sent.receive_ns, sent.send_ns = 21_000, 28_000
+    measured.meter.dispatched(sent, [(3, 36_000)])
+    assert set(measured.series()) == {"sdk_queue", "ingest", "log", "lane_wait", "edge_wait", "socket_write"}
+    assert not any(key.name == ROLLOUT_LATENCY for key, _ in measured.instruments.take_sketches())
+    assert measured.delivered() == 6
+    measured = Measured()
+    measured.meter.clock = Reading(0, 2_400_000)
+    sample = ReceiptSample(lane=PRIORITY_HIGH, last_mile_micros=5, end_to_end_micros=9, uncertainty_micros=200)
+    measured.meter.receipt(Receipt(samples=[sample]))  # each alone is fine, the sum of both bounds is not
+    assert measured.series() == {"last_mile": (1, 5_000)}
+    assert counted(measured, CLOCK_COARSE) == 1

@@ -1,16 +1,15 @@
-"""Noted spans through OpenTelemetry's SDK, and what becomes of them where nobody takes them."""
+"""Noted spans on their way to a collector, and what becomes of them where nobody takes them."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Sequence
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler, TraceIdRatioBased
 
 from lanecast.core.instruments import Counter
 from lanecast.core.spans import NotedSpan
@@ -24,36 +23,46 @@ def noted(**changes: object) -> NotedSpan:
     return NotedSpan("deliver", "producer", 1_000, 5_000, **changes)  # type: ignore[arg-type]
 
 
-class Unreachable(SpanExporter):
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        return SpanExportResult.FAILURE
+class Collector:
+    """Keeps what is sent, in place of a collector."""
+
+    def __init__(self, *, away: bool = False) -> None:
+        self.spans: list[tuple[dict[str, str], Span]] = []
+        self._away = away
+
+    def send(self, request: bytes, spans: int) -> bool:
+        for resource in ExportTraceServiceRequest.FromString(request).resource_spans:
+            names = {pair.key: pair.value.string_value for pair in resource.resource.attributes}
+            (scope,) = resource.scope_spans
+            assert len(scope.spans) == spans
+            self.spans += [(names, span) for span in scope.spans if not self._away]
+        return not self._away
 
     def shutdown(self) -> None:
         pass
 
 
 async def test_a_noted_span_becomes_one_with_its_times_parent_links_and_resource() -> None:
-    exporter, dropped = InMemorySpanExporter(), Counter()
-    export = SpanExport(exporter, RESOURCE, dropped, sampler=ALWAYS_ON)
-    export.add(noted(parent=SAMPLED, attributes={"lanecast.lane": "LOW"}, links=(SAMPLED,)))
+    collector, dropped = Collector(), Counter()
+    export = SpanExport(collector, RESOURCE, dropped, sampler=ALWAYS_ON)
+    export.add(noted(parent=SAMPLED, attributes=lambda: {"lanecast.lane": "LOW"}, links=(SAMPLED,)))
     export.add(noted(parent=SAMPLED, actor="lanecast-browser"))
     await export.close()
     await export.close()
-    gateway, browser = exporter.get_finished_spans()
-    assert (gateway.start_time, gateway.end_time, gateway.name) == (1_000, 5_000, "deliver")
-    assert gateway.parent is not None
-    assert gateway.parent.span_id.to_bytes(8) == SAMPLED[16:24]
-    assert gateway.context.trace_id.to_bytes(16) == SAMPLED[:16]
-    assert [link.context.trace_id for link in gateway.links] == [gateway.context.trace_id]
-    assert gateway.attributes == {"lanecast.lane": "LOW"}
-    assert gateway.resource.attributes["service.name"] == "gateway_svc"
-    assert browser.resource.attributes["service.name"] == "lanecast-browser"
+    (gateway, span), (browser, other) = collector.spans
+    assert (span.start_time_unix_nano, span.end_time_unix_nano, span.name) == (1_000, 5_000, "deliver")
+    assert (span.trace_id, span.parent_span_id) == (SAMPLED[:16], SAMPLED[16:24])
+    assert span.span_id != other.span_id
+    assert [link.trace_id for link in span.links] == [SAMPLED[:16]]
+    assert [(pair.key, pair.value.string_value) for pair in span.attributes] == [("lanecast.lane", "LOW")]
+    assert gateway["service.name"] == "gateway_svc"
+    assert (browser["service.name"], browser["service.instance.id"]) == ("lanecast-browser", "seen-by-gateway-1")
     assert dropped.value == 0
 
 
 async def test_what_does_not_fit_or_does_not_arrive_is_counted() -> None:
     dropped = Counter()
-    export = SpanExport(Unreachable(), RESOURCE, dropped, sampler=ALWAYS_ON, max_queue=3, max_batch=2)
+    export = SpanExport(Collector(away=True), RESOURCE, dropped, sampler=ALWAYS_ON, max_queue=3, max_batch=2)
     for _ in range(5):
         export.add(noted(parent=SAMPLED))
     assert dropped.value == 2
@@ -65,29 +74,54 @@ async def test_what_does_not_fit_or_does_not_arrive_is_counted() -> None:
 
 
 async def test_a_running_export_sends_what_is_left_when_it_is_closed() -> None:
-    exporter, dropped = InMemorySpanExporter(), Counter()
-    export = SpanExport(exporter, RESOURCE, dropped, sampler=ALWAYS_ON, max_batch=2)
+    collector, dropped = Collector(), Counter()
+    export = SpanExport(collector, RESOURCE, dropped, sampler=ALWAYS_ON, max_batch=2)
     export.start()
     for _ in range(5):
         export.add(noted(parent=SAMPLED))
     await export.close()
-    assert (len(exporter.get_finished_spans()), dropped.value) == (5, 0)
+    assert (len(collector.spans), dropped.value) == (5, 0)
+
+
+async def test_events_go_first_while_spans_are_built() -> None:
+    collector = Collector()
+    export = SpanExport(collector, RESOURCE, Counter(), sampler=ALWAYS_ON, max_batch=1_000)
+    for _ in range(100):
+        export.add(noted(parent=SAMPLED))
+    exporting = asyncio.create_task(export.export())
+    turns = 0
+    while not exporting.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns > 10
+    assert len(collector.spans) == 100
+    await export.close()
 
 
 async def test_the_sampler_decides_except_about_late_events(caplog: pytest.LogCaptureFixture) -> None:
-    exporter = InMemorySpanExporter()
+    collector = Collector()
     never = ParentBased(TraceIdRatioBased(0.0))
-    export = SpanExport(exporter, RESOURCE, Counter(), sampler=never)
+    export = SpanExport(collector, RESOURCE, Counter(), sampler=never)
     export.add(noted())
     export.add(noted(parent=SAMPLED))
     with caplog.at_level(logging.INFO):
         export.add(NotedSpan("deliver", "producer", 1, 10**14, late=True, attributes={"lanecast.lane": "LOW"}))
         await export.close()
-    of_parent, late = exporter.get_finished_spans()
-    assert of_parent.parent is not None
-    assert late.parent is None
+    (_, of_parent), (_, late) = collector.spans
+    assert of_parent.parent_span_id
+    assert not late.parent_span_id
     (record,) = [each for each in caplog.records if each.name == "lanecast.runtime.traces"]
-    assert record.trace_id == f"{late.context.trace_id:032x}"  # type: ignore[attr-defined]
+    assert record.trace_id == late.trace_id.hex()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("sampler", "kept"), [(TraceIdRatioBased(0.0), 0), (TraceIdRatioBased(1.0), 2)])
+async def test_a_sampler_that_asks_nobody_decides_about_all(sampler: Sampler, kept: int) -> None:
+    collector, dropped = Collector(), Counter()
+    export = SpanExport(collector, RESOURCE, dropped, sampler=sampler)
+    export.add(noted(links=(SAMPLED,)))
+    export.add(noted(parent=SAMPLED, attributes=lambda: {"lanecast.lane": "LOW"}))
+    await export.close()
+    assert (len(collector.spans), dropped.value) == (kept, 0)
 
 
 @pytest.mark.parametrize(

@@ -134,3 +134,22 @@ def test_missing_deliveries_never_raise_the_grade_or_the_score(
     full, less = status(whole), status(partial)
     assert less.grade >= full.grade
     assert less.score <= full.score
+
+
+def test_the_sentence_about_the_slowest_hop_is_kept_for_a_while(bench: Any) -> None:
+    queries = Queries(bench.telemetry)
+    bench.durations(names.HOP_DURATION, [0.001] * 10, lane="HIGH", hop="log")
+
+    def blame(lane: Priority, seconds: int = 60) -> str:
+        return queries.blame(lane, bench.now_ns, seconds, keep_seconds=10.0)
+
+    assert "goes to log" in blame(Priority.HIGH)
+    assert blame(Priority.LOW) == ""
+    bench.later(9)
+    bench.durations(names.HOP_DURATION, [0.5] * 10, lane="HIGH", hop="transit")
+    assert "goes to log" in blame(Priority.HIGH)
+    assert "goes to transit" in blame(Priority.HIGH, 30)
+    bench.later(1)
+    assert "goes to transit" in blame(Priority.HIGH)
+    bench.later(-60)  # the clock was set back
+    assert "goes to transit" not in blame(Priority.HIGH)
