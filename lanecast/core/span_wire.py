@@ -1,7 +1,8 @@
 """Noted spans as the bytes of OTLP.
 
-Owns the field numbers of opentelemetry-proto's trace messages that are written by hand. OpenTelemetry's SDK takes 105 µs
-to make a span of seventeen attributes and to encode it, this takes 12, and it happens beside the delivery of events.
+Owns the field numbers of opentelemetry-proto's trace messages that are written by hand. OpenTelemetry's SDK takes
+105 µs to make a span of seventeen attributes and to encode it, this takes 12, and it happens beside the delivery of
+events.
 tests/unit/lanecast/core/test_span_wire.py holds every function here against the generated classes.
 """
 
