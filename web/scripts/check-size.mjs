@@ -48,8 +48,12 @@ async function bundleSize(entry) {
     },
   });
   const outputs = (Array.isArray(result) ? result : [result]).flatMap(({ output }) => output);
-  const main = outputs.find((chunk) => chunk.type === "chunk" && chunk.isEntry);
-  return gzipSync(main.code).length;
+  const chunks = new Map(outputs.map((chunk) => [chunk.fileName, chunk]));
+  const needed = new Set(outputs.filter((chunk) => chunk.isEntry).map(({ fileName }) => fileName));
+  // What the entry imports at once is part of it; a set grows while it is walked.
+  for (const name of needed) for (const imported of chunks.get(name)?.imports ?? []) needed.add(imported);
+  const code = [...needed].map((name) => chunks.get(name)?.code ?? "").join("\n");
+  return gzipSync(code).length;
 }
 
 let over = false;
