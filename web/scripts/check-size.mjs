@@ -24,6 +24,7 @@ const BUDGETS = [
     limit: 4 * KIB,
     measure: () => bundleSize("packages/client/dist/offline/index.js"),
   },
+  { name: "@lanecast/client/sw", limit: 8 * KIB, measure: () => bundleSize("packages/client/dist/sw/index.js") },
   { name: "@lanecast/client/protobuf", limit: 26 * KIB, measure: () => bundleSize("packages/client/dist/protobuf.js") },
 ];
 

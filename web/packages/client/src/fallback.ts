@@ -7,6 +7,7 @@ import type { ServerFrame } from "./frames.ts";
 import type { Hub } from "./hub.ts";
 import type { Poller } from "./poller.ts";
 import type { ClientOptions } from "./types.ts";
+import { pollUrl } from "./url.ts";
 
 const DEFAULT_FAILURES = 3;
 
@@ -71,9 +72,4 @@ export class Fallback {
       this.#wanted = false; // the module could not be loaded, as without a network: the next failure tries again
     }
   }
-}
-
-/** The address of polls that belongs to that of a WebSocket. */
-function pollUrl(url: string): string {
-  return url.replace(/^ws/, "http").replace(/\/ws(\?.*)?$/, "/poll");
 }
