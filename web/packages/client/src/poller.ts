@@ -70,12 +70,15 @@ export class Poller {
     }
   }
 
-  /** Polls groups in turn. The first round asks for what is there; later ones wait for what comes. Never rejects. */
+  /** Polls groups in turn: at the start, and after a failure, for what is there, so that it is soon known whether polls
+   * work; then for what comes. Never rejects. */
   async #loop(mine: readonly string[][], signal: AbortSignal): Promise<void> {
     const patience = Math.max(1, Math.floor(WAIT_SECONDS / mine.length));
+    let answered = 0;
     for (let turn = 0; !signal.aborted; turn += 1) {
       const group = mine[turn % mine.length] ?? [];
-      const delay = await this.#round(group, turn < mine.length ? 0 : patience, signal);
+      const delay = await this.#round(group, answered < mine.length ? 0 : patience, signal);
+      answered = delay > 0 ? 0 : answered + 1;
       if (delay > 0) await pause(delay, signal);
     }
   }
@@ -118,7 +121,7 @@ export class Poller {
     if (status === 401) {
       this.#token = null;
       this.#refusals += 1;
-      if (this.#refusals === 1) return 0; // the next token may do
+      if (this.#refusals === 1) return 1; // the next token may do
       const fatal = frames.find((frame) => frame.kind === "error");
       const error = closeError(fatal?.code ?? 3500, fatal?.message ?? "");
       if (!error.retryable) this.#fail(error);

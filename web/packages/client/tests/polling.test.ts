@@ -191,13 +191,16 @@ describe("polling", () => {
     await vi.advanceTimersByTimeAsync(2_900);
     expect(gateway.polls).toHaveLength(2);
     await vi.advanceTimersByTimeAsync(200);
-    await (await gateway.polled(3)).answer([]);
+    const third = await gateway.polled(3);
+    expect(third.query.get("wait"), "whether it works must not take as long as a long poll").toBe("0");
+    await third.answer([]);
     expect(client.state.status).toBe("polling");
   });
 
   test("a token that has ended is replaced; a gateway that takes none is believed", async () => {
     const first = await polling();
     await first.answer([], 401);
+    await vi.advanceTimersByTimeAsync(1);
     const second = await gateway.polled(2);
     expect([first.token, second.token]).toEqual(["Bearer token-4", "Bearer token-5"]);
     await second.answer([{ error: { code: 3503, reason: "REVOKED", fatal: true } }], 401);
@@ -219,6 +222,7 @@ describe("polling", () => {
     const first = await polling({ getToken });
     signedIn = false;
     await first.answer([], 401);
+    await vi.advanceTimersByTimeAsync(1);
     expect(client.state).toMatchObject({ status: "failed", error: { code: "SIGNED_OUT" } });
   });
 
