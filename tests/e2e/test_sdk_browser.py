@@ -117,7 +117,7 @@ async def test_a_frozen_page_in_the_background_catches_up(stack: SdkStack, publi
     await stack.start("frozen")
     acks = await publish(publisher, "frozen", 3)
     await stack.seen("frozen", 3)
-    await stack.page.call("background", hidden=True)
+    assert await stack.page.call("background", hidden=True) == "hidden"
     acks += await publish(publisher, "frozen", 3)
     await stack.seen("frozen", 6)
     await stack.page.call("lifecycle", frozen=True)

@@ -12,6 +12,7 @@ import { build } from "vite";
 import { gatewayProxy, pageServer } from "./server.mjs";
 
 const WAIT_MS = 15_000;
+const PAUSE_MS = 20;
 const HERE = dirname(fileURLToPath(import.meta.url));
 const [, , folder, pagePort, proxyPort, gatewayPort] = process.argv;
 const state = { token: null, tokensServed: 0, webSockets: true, polls: 0 };
@@ -26,7 +27,7 @@ await build({
     emptyOutDir: true,
     target: "es2022",
     modulePreload: { polyfill: false },
-    rolldownOptions: { input: ["index.html", "other.html"].map((name) => join(HERE, "site", name)) },
+    rolldownOptions: { input: ["index.html", "other.html", "load.html"].map((name) => join(HERE, "site", name)) },
   },
 });
 const bundler = join(HERE, "..", "scripts", "build-worker.mjs");
@@ -90,6 +91,12 @@ const COMMANDS = {
     return true;
   },
 
+  async load({ channels, every }) {
+    const url = `ws://127.0.0.1:${proxyPort}/v1/ws`;
+    await page.evaluate(([...given]) => globalThis.load.start(...given), [url, channels, every]);
+    return true;
+  },
+
   async restart() {
     await page.evaluate(() => globalThis.harness.restart());
     return true;
@@ -98,10 +105,19 @@ const COMMANDS = {
   /** The value of an expression in the page; promises are waited for. */
   evaluate: ({ expression }) => page.evaluate(expression),
 
-  /** Waits until an expression is true in the page. */
+  /** Waits until an expression is true in the page, or a promise that is resolved to true. */
   async wait({ expression }) {
-    await page.waitForFunction(expression, null, { polling: 20 });
-    return true;
+    const deadline = Date.now() + WAIT_MS;
+    for (let last = null; ; ) {
+      try {
+        last = await page.evaluate(expression);
+        if (last) return true;
+      } catch (error) {
+        last = error; // the page may be on its way to another one
+      }
+      if (Date.now() + PAUSE_MS >= deadline) throw new Error(`not true in time: ${expression}; last: ${last}`);
+      await page.waitForTimeout(PAUSE_MS);
+    }
   },
 
   async reload() {

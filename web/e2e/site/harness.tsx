@@ -17,8 +17,6 @@ interface Setup {
   readonly offline?: boolean;
   readonly worker?: boolean;
   readonly strict?: boolean;
-  /** Count events, but keep only every so-many-th: for long runs. */
-  readonly sample?: number;
 }
 
 interface Seen {
@@ -36,7 +34,6 @@ const KEY = "setup";
 class Harness {
   client: Client<AiEvents> | null = null;
   worker: RegisteredWorker | null = null;
-  count = 0;
   readonly seen: Seen[] = [];
   readonly gaps: string[] = [];
   readonly states: string[] = [];
@@ -45,9 +42,6 @@ class Harness {
   readonly shown: boolean[] = [];
   readonly visibility: string[] = [];
   #subscriptions = new Map<string, ReturnType<ReturnType<Client<AiEvents>["channel"]>["subscribe"]>>();
-  #last = new Map<string, { epoch: string; offset: bigint }>();
-  /** Events whose offset was not above the one before in their channel, lane and epoch. */
-  disorder = 0;
 
   async start(setup: Setup): Promise<void> {
     localStorage.setItem(KEY, JSON.stringify(setup));
@@ -84,14 +78,10 @@ class Harness {
     return this.#subscriptions.get(channel)?.ready();
   }
 
-  #subscribe(client: Client<AiEvents>, channel: string, { lanes, since = "latest", sample = 1 }: Setup): void {
+  #subscribe(client: Client<AiEvents>, channel: string, { lanes, since = "latest" }: Setup): void {
     const subscription = client.channel(channel).subscribe(
       ({ lane, epoch, offset, delivery, latency }) => {
-        this.#check(channel, lane, epoch, offset);
-        this.count += 1;
-        if (this.count % sample === 0) {
-          this.seen.push({ channel, lane, epoch, offset: `${offset}`, delivery, latency });
-        }
+        this.seen.push({ channel, lane, epoch, offset: `${offset}`, delivery, latency });
       },
       {
         since,
@@ -101,13 +91,6 @@ class Harness {
       },
     );
     this.#subscriptions.set(channel, subscription);
-  }
-
-  #check(channel: string, lane: Lane, epoch: string, offset: bigint): void {
-    const key = `${channel}\n${lane}`;
-    const last = this.#last.get(key);
-    if (last?.epoch === epoch && last.offset >= offset) this.disorder += 1;
-    this.#last.set(key, { epoch, offset });
   }
 
   #render(client: Client<AiEvents>, { channels }: Setup): void {
