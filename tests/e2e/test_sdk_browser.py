@@ -112,12 +112,12 @@ async def test_a_page_kept_for_back_goes_on_where_it_was_left(stack: SdkStack, p
     await assert_whole(stack, "kept", acks, duplicates=0, resumes=1)
 
 
-async def test_a_frozen_page_in_the_background_catches_up(stack: SdkStack, publisher: AsyncPublisher) -> None:
+async def test_a_page_that_is_hidden_then_frozen_catches_up(stack: SdkStack, publisher: AsyncPublisher) -> None:
     await stack.fresh()
     await stack.start("frozen")
     acks = await publish(publisher, "frozen", 3)
     await stack.seen("frozen", 3)
-    assert await stack.page.call("background", hidden=True) == "hidden"
+    await stack.page.call("background", hidden=True)
     acks += await publish(publisher, "frozen", 3)
     await stack.seen("frozen", 6)
     await stack.page.call("lifecycle", frozen=True)

@@ -156,18 +156,16 @@ const COMMANDS = {
     return true;
   },
 
-  /** Puts another page in front of it, or takes it away again. */
+  /** Has the page believe that another one is in front of it. Without a screen nothing ever is. */
   async background({ hidden }) {
-    if (hidden) {
-      // Playwright has every page believe that it is in front.
-      await devtools.send("Emulation.setFocusEmulationEnabled", { enabled: false });
-      const other = await context.newPage();
-      await other.goto("about:blank");
-      await other.bringToFront();
-    } else {
-      await page.bringToFront();
-    }
-    return page.evaluate(() => document.visibilityState);
+    await page.evaluate(
+      (state) => {
+        Object.defineProperty(document, "visibilityState", { configurable: true, get: () => state });
+        document.dispatchEvent(new Event("visibilitychange"));
+      },
+      hidden ? "hidden" : "visible",
+    );
+    return true;
   },
 
   async throttle({ rate }) {

@@ -40,7 +40,6 @@ class Harness {
   readonly errors: string[] = [];
   /** Each time the page was shown: whether as it was left. */
   readonly shown: boolean[] = [];
-  readonly visibility: string[] = [];
   #subscriptions = new Map<string, ReturnType<ReturnType<Client<AiEvents>["channel"]>["subscribe"]>>();
 
   async start(setup: Setup): Promise<void> {
@@ -129,5 +128,4 @@ async function getToken(): Promise<string> {
 
 const harness = new Harness();
 addEventListener("pageshow", ({ persisted }) => harness.shown.push(persisted));
-document.addEventListener("visibilitychange", () => harness.visibility.push(document.visibilityState));
 Object.assign(globalThis, { harness });

@@ -147,6 +147,10 @@ export class Connector {
     if (typeof choice === "object") return choice;
     try {
       if (choice === "json") return (await import("./json.ts")).jsonCodec();
+      // Reading the descriptors holds the page for tens of milliseconds when the code is cold: in two parts, with a turn of
+      // the page between them, neither is long enough to be noticed.
+      await import("./gen/lanecast/v1/event_pb.ts");
+      await new Promise((resolve) => setTimeout(resolve));
       return (await import("./protobuf.ts")).protobufCodec();
     } catch (cause) {
       const remediation = "Check that the page may load its own scripts; the SDK tries again.";
