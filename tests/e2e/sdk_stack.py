@@ -1,6 +1,6 @@
 """A publisher, a gateway, and a page with nothing but the SDK in a real browser.
 
-Owns what the tests of the SDK start and how they drive it; also used by `bench.page`. The driver (web/e2e/sdk.mjs)
+Owns what the tests of the SDK start and how they drive it. The driver (web/e2e/sdk.mjs)
 builds and serves the page and stands as a proxy between it and the gateway.
 """
 
