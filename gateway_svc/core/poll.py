@@ -29,6 +29,9 @@ ANSWER_BYTES = 256 * 1024
 MAX_CURSOR_BYTES = 3 * 1024
 
 _CRITICAL = "CRITICAL"
+_STARTS = ("LATEST", "EARLIEST", "LAST_N")
+_MAX_LAST_DIGITS = 6
+"""Enough for any number that the session allows, which answers for one that it does not."""
 _LANES = ("CRITICAL", "HIGH", "NORMAL", "LOW")
 _STATUS_OF = {
     codes.UNAUTHENTICATED.number: 401,
@@ -53,17 +56,21 @@ class PollRequest:
     cursor: Cursor
     wait_seconds: float
     origin: str | None = None
+    start: str = "LATEST"
+    """Where channels begin of which the cursor says nothing."""
+    last_n: int = 0
 
     def commands(self) -> list[bytes]:
         """Return what a WebSocket client would have sent."""
         made: list[dict[str, Any]] = [{"hello": {"token": self.token, "client": "poll"}}]
+        start = {} if self.start == "LATEST" else {"start": f"START_{self.start}", "lastN": self.last_n}
         for channel in self.channels:
             positions = [
                 {"lane": lane, "epoch": epoch, "offset": str(offset)}
                 for lane, (epoch, offset) in self.cursor.get(channel, {}).items()
                 if lane in self.lanes
             ]
-            made.append({"subscribe": {"channel": channel, "lanes": list(self.lanes), "positions": positions}})
+            made.append({"subscribe": {"channel": channel, "lanes": list(self.lanes), "positions": positions, **start}})
         return [compact(each) for each in made]
 
 
@@ -105,7 +112,10 @@ def _parse(query: dict[str, list[str]], token: str, origin: str | None) -> PollR
     cursor = decode_cursor(query.get("after", [""])[-1])
     if cursor is None:
         return 400, "after must be the `next` of an earlier answer, or left out to begin with what comes."
-    return PollRequest(token, channels, lanes, cursor, wait, origin)
+    start, last = query.get("start", ["LATEST"])[-1].upper(), query.get("last", ["0"])[-1]
+    if start not in _STARTS or not (last.isascii() and last.isdigit() and len(last) <= _MAX_LAST_DIGITS):
+        return 400, "start must be LATEST, EARLIEST, or LAST_N with last=NUMBER."
+    return PollRequest(token, channels, lanes, cursor, wait, origin, start, int(last))
 
 
 def preflight(head: bytes, origins: list[str]) -> Answer:

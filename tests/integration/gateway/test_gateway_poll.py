@@ -58,6 +58,14 @@ async def test_a_poll_waits_for_news_and_the_next_one_goes_on_behind_them(
     assert offsets(third) == [two.offset, three.offset]
 
 
+async def test_a_poll_without_a_cursor_begins_where_it_asks_to(gateway: Running, publisher: FakePublisher) -> None:
+    stored = publisher.publish("agent:42", Priority.CRITICAL, "one", "two", "three")
+    _, body = await ask(gateway, "channel=agent:42&start=LAST_N&last=2")
+    assert offsets(body) == [event.offset for event in stored[1:]]
+    _, rest = await ask(gateway, f"channel=agent:42&start=LAST_N&last=2&wait=0&after={body['next']}")
+    assert offsets(rest) == [], "a cursor counts more than where to begin without one"
+
+
 async def test_polling_and_a_websocket_share_positions(gateway: Running, publisher: FakePublisher) -> None:
     async with gateway.client(PROTO) as client:
         await client.subscribe("agent:42", lanes=[Priority.CRITICAL.wire_value])

@@ -26,6 +26,8 @@ REFUSALS = {
     "an unknown lane": ("/v1/poll?channel=a&lanes=URGENT", HEADERS, 400),
     "a long wait": ("/v1/poll?channel=a&wait=60", HEADERS, 400),
     "a wait that is none": ("/v1/poll?channel=a&wait=nan", HEADERS, 400),
+    "a start of another kind": ("/v1/poll?channel=a&start=MIDDLE", HEADERS, 400),
+    "a last that is no number": ("/v1/poll?channel=a&start=LAST_N&last=-1", HEADERS, 400),
     "a cursor of another kind": ("/v1/poll?channel=a&after=abc", HEADERS, 400),
     "a huge cursor": ("/v1/poll?channel=a&after=" + "A" * 4_000, HEADERS, 400),
     "a foreign origin": ("/v1/poll?channel=a", {**HEADERS, "Origin": "http://evil.example"}, 403),
@@ -36,6 +38,18 @@ def request(target: str = "/v1/poll?channel=a&lanes=critical,HIGH", **headers: s
     made = poll.parse(target, {**HEADERS, **headers}, ORIGINS)
     assert isinstance(made, poll.PollRequest), made
     return made
+
+
+@pytest.mark.parametrize(
+    ("query", "start"),
+    [
+        ("start=earliest", {"start": "START_EARLIEST", "lastN": 0}),
+        ("start=LAST_N&last=20", {"start": "START_LAST_N", "lastN": 20}),
+    ],
+)
+def test_a_poll_says_where_to_begin_without_a_cursor(query: str, start: dict[str, Any]) -> None:
+    subscribe = json.loads(request(f"/v1/poll?channel=a&{query}").commands()[1])["subscribe"]
+    assert subscribe == {"channel": "a", "lanes": ["CRITICAL"], "positions": [], **start}
 
 
 @pytest.mark.parametrize("name", REFUSALS)

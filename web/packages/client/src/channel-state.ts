@@ -113,6 +113,23 @@ export class ChannelState {
     return { kind: "subscribe", channel: this.channel, lanes, start, lastN: last, positions: this.#wanted() };
   }
 
+  /** What a poll of one lane asks for; null where the lane is not wanted. */
+  toPoll(lane: Lane): { channel: string; since: Since; position: Position | null } | null {
+    if (!this.#lanes.has(lane)) return null;
+    const position = this.#positions().find((known) => known.lane === lane) ?? null;
+    return { channel: this.channel, since: this.#since, position };
+  }
+
+  /** Reads frames that came by a poll: without a subscription, and only while there is none. */
+  polling<T>(read: () => T): T {
+    this.#live = true;
+    try {
+      return read();
+    } finally {
+      this.#live = false;
+    }
+  }
+
   disconnected(): void {
     this.#live = false;
     this.#outstanding = 0;

@@ -1,26 +1,16 @@
-// The client: one connection at a time, its state, and the channels on it. Decides when to connect and reconnect; leaves
-// continuity to the channel states, the socket to the connection, and what time it is at the gateway to the estimator.
+// The client: its channels and what comes for them. Leaves being connected to the connector, continuity to the channel
+// states, polls to the fallback, and what time it is at the gateway to the estimator.
 
-import { Backoff } from "./backoff.ts";
 import { type ClockEstimate, ClockEstimator } from "./clock.ts";
-import { Connection } from "./connection.ts";
+import { Connector } from "./connector.ts";
 import { defaultEnvironment, type Environment } from "./environment.ts";
-import { closeError, LanecastError, localError } from "./errors.ts";
-import type {
-  ClientFrame,
-  Codec,
-  ErrorFrame,
-  EventsFrame,
-  Micros,
-  ServerFrame,
-  WelcomeFrame,
-  WireEvent,
-} from "./frames.ts";
+import { closedError, closeError, LanecastError } from "./errors.ts";
+import { Fallback } from "./fallback.ts";
+import type { ClientFrame, ErrorFrame, EventsFrame, Micros, ServerFrame, WireEvent } from "./frames.ts";
 import { type AnyEvent, guard, Hub } from "./hub.ts";
 import { iterate } from "./iterate.ts";
-import { jsonCodec } from "./json.ts";
 import { type Latency, measure } from "./latency.ts";
-import { ReceiptSampler } from "./receipts.ts";
+import { ReceiptReporter } from "./receipts.ts";
 import type {
   Channel,
   Client,
@@ -34,14 +24,6 @@ import type {
   Subscription,
 } from "./types.ts";
 
-/** How long measured latencies are collected before they are reported, in milliseconds. */
-const RECEIPT_INTERVAL_MS = 1_000;
-const RECEIPTS_PER_LANE = 16;
-/** A step between the two local clocks that means one was set, or the machine slept; microseconds. */
-const CLOCK_STEP_MICROS = 50_000;
-/** The longest delay a timer takes, in milliseconds. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
-
 /** Makes a client. Nothing is opened before `connect` or a subscription. */
 export function createClient<M extends EventTypes = Record<string, unknown>>(options: ClientOptions): Client<M> {
   // The payload types exist for the compiler only, so one untyped client serves them all.
@@ -50,39 +32,41 @@ export function createClient<M extends EventTypes = Record<string, unknown>>(opt
 
 class LanecastClient implements Client<Record<string, unknown>> {
   readonly #options: ClientOptions;
-  readonly #urls: readonly string[];
   readonly #environment: Environment;
-  readonly #backoff: Backoff;
   readonly #clock: ClockEstimator;
-  readonly #receipts: ReceiptSampler;
+  readonly #connector: Connector;
+  readonly #fallback: Fallback;
+  readonly #receipts: ReceiptReporter;
   readonly #hubs = new Map<string, Hub>();
   readonly #stateListeners = new Set<(state: ConnectionState) => void>();
-  #connectWaiters: { resolve(): void; reject(error: LanecastError): void }[] = [];
-  #state: ConnectionState = { status: "idle", error: null, retryAt: null, session: null };
-  #codec: Codec | null = null;
-  #connection: Connection | null = null;
-  /** Grows with each attempt; what an older attempt still brings is ignored. */
-  #attempt = 0;
-  #retryTimer: ReturnType<typeof setTimeout> | undefined;
-  #receiptTimer: ReturnType<typeof setTimeout> | undefined;
-  #tokenTimer: ReturnType<typeof setTimeout> | undefined;
-  /** When the server's drain lets this client come back, milliseconds since the Unix epoch. */
-  #drainSlot: number | null = null;
-  #clockStep: Micros | null = null;
-  #counts = { received: 0, connections: 0, receiptsSent: 0 };
+  #counts = { received: 0, connections: 0 };
 
   constructor(options: ClientOptions) {
     this.#options = options;
-    this.#urls = typeof options.url === "string" ? [options.url] : options.url;
-    if (this.#urls.length === 0) throw new TypeError("createClient needs at least one url");
-    this.#environment = { ...defaultEnvironment(), ...options.environment };
-    this.#backoff = new Backoff(options.backoff ?? {}, this.#environment.random);
-    this.#clock = new ClockEstimator(this.#environment.resolution);
-    this.#receipts = new ReceiptSampler(RECEIPTS_PER_LANE, this.#environment.random);
+    const environment = { ...defaultEnvironment(), ...options.environment };
+    this.#environment = environment;
+    this.#clock = new ClockEstimator(environment.resolution);
+    const send = (frame: ClientFrame) => this.#connector.command(frame);
+    this.#receipts = new ReceiptReporter(environment.random, send);
+    this.#connector = new Connector(options, environment, this.#clock, {
+      changed: (state) => {
+        for (const listener of [...this.#stateListeners]) guard(() => listener(state));
+      },
+      connected: () => this.#connected(),
+      disconnected: () => this.#disconnected(),
+      retrying: (failures) => this.#fallback.retrying(failures),
+      failed: (error) => {
+        this.#fallback.stop();
+        for (const hub of this.#hubs.values()) hub.failed(error);
+      },
+      frame: (frame, received) => this.#frame(frame, received),
+      woken: () => this.#fallback.changed(),
+    });
+    this.#fallback = new Fallback(options, environment, this.#connector, this.#hubs, (frame) => this.#polled(frame));
   }
 
   get state(): ConnectionState {
-    return this.#state;
+    return this.#connector.state;
   }
 
   get clock(): ClockEstimate | null {
@@ -90,11 +74,7 @@ class LanecastClient implements Client<Record<string, unknown>> {
   }
 
   connect(): Promise<void> {
-    if (this.#state.status === "connected") return Promise.resolve();
-    if (this.#state.status === "closed") return Promise.reject(closedError());
-    const connected = new Promise<void>((resolve, reject) => this.#connectWaiters.push({ resolve, reject }));
-    this.#start();
-    return connected;
+    return this.#connector.connect();
   }
 
   channel(name: string): Channel<Record<string, unknown>> {
@@ -122,33 +102,28 @@ class LanecastClient implements Client<Record<string, unknown>> {
       duplicates += continuity.duplicates;
       gaps += continuity.gaps;
     }
-    return { ...this.#counts, duplicates, gaps, subscriptions: this.#hubs.size };
+    const receiptsSent = this.#receipts.sent;
+    return { ...this.#counts, duplicates, gaps, subscriptions: this.#hubs.size, receiptsSent };
   }
 
   close(): void {
-    if (this.#state.status === "closed") return;
-    this.#drop();
-    for (const target of this.#environment.lifecycle) {
-      target.removeEventListener("online", this.#wake);
-      target.removeEventListener("pageshow", this.#wake);
-      target.removeEventListener("visibilitychange", this.#wake);
-    }
-    const error = closedError();
-    this.#setState({ status: "closed", error: null, retryAt: null, session: null });
-    this.#settle((waiter) => waiter.reject(error));
-    for (const hub of this.#hubs.values()) hub.end(error);
+    if (this.state.status === "closed") return;
+    this.#fallback.stop();
+    this.#connector.close();
+    for (const hub of this.#hubs.values()) hub.end(closedError());
     this.#hubs.clear();
   }
 
   // --- subscriptions ---
 
   #subscribe(name: string, call: (event: AnyEvent) => void, options: SubscribeOptions): Subscription {
-    if (this.#state.status === "closed") throw closedError();
+    if (this.state.status === "closed") throw closedError();
     let hub = this.#hubs.get(name);
     if (!hub) {
       const outlet = {
-        connected: () => this.#state.status === "connected",
-        send: (frame: ClientFrame) => this.#command(frame),
+        connected: () => this.#connector.connected,
+        send: (frame: ClientFrame) => this.#connector.command(frame),
+        changed: () => this.#fallback.changed(),
       };
       hub = new Hub(name, options.since ?? "latest", outlet, this.#options.offline);
       this.#hubs.set(name, hub);
@@ -161,7 +136,7 @@ class LanecastClient implements Client<Record<string, unknown>> {
     };
     options.signal?.addEventListener("abort", unsubscribe);
     if (options.signal?.aborted) unsubscribe();
-    else this.#start();
+    else this.#connector.start();
     return { ready: () => listener.ready, continuity: () => joined.continuity(), unsubscribe };
   }
 
@@ -169,132 +144,25 @@ class LanecastClient implements Client<Record<string, unknown>> {
     if (this.#hubs.get(name) !== hub) return;
     hub.disconnected();
     this.#hubs.delete(name);
-    this.#command({ kind: "unsubscribe", channel: name });
+    this.#connector.command({ kind: "unsubscribe", channel: name });
+    this.#fallback.changed();
   }
 
-  /** Sends a command now; without a connection it is not kept, since every channel is requested anew on `welcome`. */
-  #command(frame: ClientFrame): void {
-    if (this.#state.status === "connected") this.#connection?.command(frame);
-  }
+  // --- what comes ---
 
-  // --- connecting ---
-
-  #start(): void {
-    const { status } = this.#state;
-    if (status !== "idle" && status !== "failed") return;
-    if (status === "idle") {
-      for (const target of this.#environment.lifecycle) {
-        target.addEventListener("online", this.#wake);
-        target.addEventListener("pageshow", this.#wake);
-        target.addEventListener("visibilitychange", this.#wake);
-      }
-    }
-    this.#setState({ status: "connecting", error: null, retryAt: null, session: null });
-    void this.#open();
-  }
-
-  async #open(): Promise<void> {
-    this.#attempt += 1;
-    const attempt = this.#attempt;
-    this.#drainSlot = null;
-    this.#retryTimer = undefined;
-    if (this.#state.retryAt !== null) this.#setState({ ...this.#state, retryAt: null });
-    try {
-      const codec = this.#codec ?? (await this.#loadCodec());
-      this.#codec = codec;
-      const token = await this.#getToken();
-      if (attempt !== this.#attempt) return;
-      const url = this.#urls[this.#backoff.attempt % this.#urls.length] ?? "";
-      this.#connection = new Connection(url, token, codec, this.#environment, this.#clock, {
-        welcome: (frame) => this.#welcome(frame),
-        frame: (frame, received) => this.#frame(frame, received),
-        closed: (error) => this.#closed(error),
-      });
-    } catch (cause) {
-      if (attempt === this.#attempt) this.#closed(asError(cause));
-    }
-  }
-
-  async #loadCodec(): Promise<Codec> {
-    const choice = this.#options.codec ?? "protobuf";
-    if (typeof choice === "object") return choice;
-    if (choice === "json") return jsonCodec();
-    try {
-      return (await import("./protobuf.ts")).protobufCodec();
-    } catch (cause) {
-      const remediation = "Check that the page may load its own scripts, or choose the JSON codec.";
-      throw localError("CODEC_UNAVAILABLE", "the protobuf codec could not be loaded", remediation, cause);
-    }
-  }
-
-  async #getToken(): Promise<string> {
-    try {
-      return await this.#options.getToken();
-    } catch (cause) {
-      if (cause instanceof LanecastError) throw cause;
-      const remediation =
-        "Check the service behind `getToken`; throw a LanecastError that is not retryable to give up.";
-      throw localError("TOKEN_UNAVAILABLE", "no token could be had", remediation, cause);
-    }
-  }
-
-  #welcome(frame: WelcomeFrame): void {
-    this.#backoff.reset();
+  #connected(): void {
+    this.#fallback.stop();
     this.#counts.connections += 1;
-    this.#setState({ status: "connected", error: null, retryAt: null, session: frame.session });
     for (const hub of this.#hubs.values()) hub.request();
-    this.#planTokenRefresh(frame.tokenExpiresMs);
-    this.#settle((waiter) => waiter.resolve());
   }
 
-  #closed(error: LanecastError): void {
-    this.#drop();
-    if (!error.retryable) {
-      this.#setState({ status: "failed", error, retryAt: null, session: null });
-      this.#settle((waiter) => waiter.reject(error));
-      for (const hub of this.#hubs.values()) hub.failed(error);
-      return;
-    }
-    const now = Date.now();
-    const delay = this.#drainSlot === null ? this.#backoff.next() : Math.max(0, this.#drainSlot - now);
-    this.#setState({ status: "reconnecting", error, retryAt: now + delay, session: null });
-    this.#retryTimer = setTimeout(() => void this.#open(), delay);
-  }
-
-  /** Lets go of the connection and all timers; what is still under way no longer counts. */
-  #drop(): void {
-    this.#attempt += 1;
-    clearTimeout(this.#retryTimer);
-    clearTimeout(this.#receiptTimer);
-    clearTimeout(this.#tokenTimer);
-    this.#receiptTimer = undefined;
-    this.#connection?.close();
-    this.#connection = null;
+  #disconnected(): void {
+    this.#receipts.stop();
     for (const hub of this.#hubs.values()) hub.disconnected();
   }
 
-  /** The page is back, or the network is: do not wait for a timer that may have slept. */
-  readonly #wake = () => {
-    if (this.#environment.hidden()) return;
-    if (this.#state.status === "connected") this.#connection?.checkAlive();
-    else if (this.#retryTimer !== undefined && this.#drainSlot === null) {
-      clearTimeout(this.#retryTimer);
-      void this.#open();
-    }
-  };
-
-  #drain(afterMs: number): void {
-    this.#drainSlot = Date.now() + afterMs;
-    this.#retryTimer = setTimeout(() => {
-      // The server has kept the connection up to the slot: it is ours to end.
-      this.#connection?.abandon(closeError(1001, ""));
-    }, afterMs);
-  }
-
-  // --- frames ---
-
   #frame(frame: ServerFrame, received: Micros): void {
-    this.#watchClock();
+    this.#clock.watch(this.#environment);
     switch (frame.kind) {
       case "events":
         this.#events(frame, received);
@@ -311,44 +179,26 @@ class LanecastClient implements Client<Record<string, unknown>> {
       case "error":
         this.#error(frame);
         return;
-      case "drain":
-        this.#drain(frame.reconnectAfterMs);
-        return;
-      case "tokenRefreshed":
-        this.#planTokenRefresh(frame.tokenExpiresMs);
-        return;
     }
   }
 
   #events(frame: EventsFrame, received: Micros): void {
     const clock = this.#clock.estimate(received);
+    const reports = this.#options.receipts !== false && !this.#environment.hidden();
     const latencyOf = (event: WireEvent): Latency | null => {
       const latency = measure(event, frame, received, clock);
-      if (latency) this.#report(event, frame, latency);
+      if (latency && reports) this.#receipts.report(event, frame.lane, latency);
       return latency;
     };
-    const accepted = this.#hubs.get(frame.channel)?.events(frame, latencyOf);
-    this.#counts.received += accepted?.events.length ?? 0;
+    this.#counts.received += this.#hubs.get(frame.channel)?.events(frame, latencyOf).events.length ?? 0;
   }
 
-  #report(event: WireEvent, frame: EventsFrame, latency: Latency): void {
-    const lastMileMs = latency.hops.last_mile;
-    if (this.#options.receipts === false || lastMileMs === undefined || this.#environment.hidden()) return;
-    this.#receipts.add({
-      lane: frame.lane,
-      offset: event.offset,
-      type: event.type,
-      lastMileMicros: Math.round(lastMileMs * 1000),
-      uncertaintyMicros: Math.round(latency.uncertaintyMs * 1000),
-      endToEndMicros: event.sendTime > 0 ? Math.round(latency.oneWayMs * 1000) : 0,
-      traceContext: event.traceContext,
-    });
-    this.#receiptTimer ??= setTimeout(() => {
-      this.#receiptTimer = undefined;
-      const samples = this.#receipts.take();
-      this.#counts.receiptsSent += samples.length;
-      this.#command({ kind: "receipt", samples });
-    }, RECEIPT_INTERVAL_MS);
+  /** Takes a frame that came by a poll. */
+  #polled(frame: ServerFrame): void {
+    if (frame.kind === "error") this.#error(frame);
+    else if ("channel" in frame) {
+      this.#counts.received += this.#hubs.get(frame.channel)?.polled(frame)?.events.length ?? 0;
+    }
   }
 
   #error(frame: ErrorFrame): void {
@@ -361,10 +211,9 @@ class LanecastClient implements Client<Record<string, unknown>> {
       return;
     }
     this.#hubs.delete(frame.channel);
-    const known = closeError(frame.code, frame.message);
-    const { remediation } = known;
+    const { code, message, remediation } = closeError(frame.code, frame.message);
     hub.end(
-      new LanecastError(frame.reason || known.code, frame.message || known.message, {
+      new LanecastError(frame.reason || code, frame.message || message, {
         retryable: false,
         remediation,
         channel: frame.channel,
@@ -372,61 +221,4 @@ class LanecastClient implements Client<Record<string, unknown>> {
       }),
     );
   }
-
-  /** Forgets the clock's difference where one of the two local clocks has jumped. */
-  #watchClock(): void {
-    const before = this.#environment.now();
-    const wall = this.#environment.wallClock();
-    // A process that was held between the two readings would look like a clock that was set.
-    if (this.#environment.now() - before > CLOCK_STEP_MICROS / 10) return;
-    const step = wall - before;
-    if (this.#clockStep !== null && Math.abs(step - this.#clockStep) > CLOCK_STEP_MICROS) this.#clock.reset();
-    this.#clockStep = step;
-  }
-
-  /** Fetches the next token when a fifth of this one's life is left. */
-  #planTokenRefresh(expiresMs: number): void {
-    clearTimeout(this.#tokenTimer);
-    if (expiresMs === 0) return;
-    const delay = Math.min(LONGEST_TIMER_MS, Math.max(1_000, (expiresMs - Date.now()) * 0.8));
-    this.#tokenTimer = setTimeout(() => void this.#refreshToken(), delay);
-  }
-
-  async #refreshToken(): Promise<void> {
-    const attempt = this.#attempt;
-    try {
-      const token = await this.#getToken();
-      if (attempt === this.#attempt) this.#command({ kind: "refreshToken", token });
-    } catch {
-      // The session lives on until its token ends; the reconnect after that asks again and reports what is wrong.
-    }
-  }
-
-  // --- state ---
-
-  #setState(state: ConnectionState): void {
-    this.#state = state;
-    for (const listener of [...this.#stateListeners]) guard(() => listener(state));
-  }
-
-  #settle(act: (waiter: { resolve(): void; reject(error: LanecastError): void }) => void): void {
-    for (const waiter of this.#connectWaiters.splice(0)) act(waiter);
-  }
-}
-
-function closedError(): LanecastError {
-  return new LanecastError("CLOSED", "the client is closed", {
-    retryable: false,
-    remediation: "Make a new client with createClient.",
-  });
-}
-
-function asError(cause: unknown): LanecastError {
-  if (cause instanceof LanecastError) return cause;
-  if (cause instanceof DOMException) {
-    // The WebSocket constructor refuses an address that cannot work, however often it is tried.
-    const remediation = "Pass a ws:// or wss:// address; a page served over https needs wss.";
-    return new LanecastError("BAD_URL", cause.message, { retryable: false, remediation, cause });
-  }
-  return localError("CONNECTION_LOST", String(cause), "Check the gateway's address; the SDK tries again.", cause);
 }

@@ -1,14 +1,18 @@
-// What is known of the difference between this client's clock and the gateway's. Pure: takes times, asks for none.
+// What is known of the difference between this client's clock and the gateway's. Takes times; asks the environment for
+// none, but to see whether a clock was set.
 //
 // No message arrives before it was sent. So each message from the gateway bounds the difference (client - server) from
 // above, and each answer that the gateway has stamped bounds it from below. The best bound of each side is kept and
 // widened with its age, since the clocks drift; the truth lies between the two. An exchange with the lowest round trip
 // gives the same answer as NTP's filter does, and the best halves of two exchanges give a better one.
 
+import type { Environment } from "./environment.ts";
 import type { Micros, PingFrame } from "./frames.ts";
 
 /** How far two ordinary clocks may drift apart, in microseconds per microsecond. */
 const DRIFT = 50e-6;
+/** A step between the two local clocks that means one was set, or the machine slept; microseconds. */
+const STEP_MICROS = 50_000;
 
 /** The estimated difference between two clocks, and how wrong it may be. */
 export interface ClockEstimate {
@@ -27,6 +31,7 @@ export class ClockEstimator {
   readonly #resolution: number;
   #upper: Bound | null = null;
   #lower: Bound | null = null;
+  #step: Micros | null = null;
 
   /** `resolution`: the grain of the client's clock, in microseconds. */
   constructor(resolution: number) {
@@ -37,6 +42,17 @@ export class ClockEstimator {
   reset(): void {
     this.#upper = null;
     this.#lower = null;
+  }
+
+  /** Forgets the difference where one of the two local clocks has jumped. */
+  watch({ now, wallClock }: Environment): void {
+    const before = now();
+    const wall = wallClock();
+    // A process that was held between the two readings would look like a clock that was set.
+    if (now() - before > STEP_MICROS / 10) return;
+    const step = wall - before;
+    if (this.#step !== null && Math.abs(step - this.#step) > STEP_MICROS) this.reset();
+    this.#step = step;
   }
 
   /** Learns from a message the server sent at `serverSend` and the client has received at `clientReceive`. */

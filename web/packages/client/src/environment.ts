@@ -16,14 +16,23 @@ export interface WebSocketLike {
   close(code?: number, reason?: string): void;
 }
 
+/** The part of an event of the page's life the SDK looks at. */
+export interface LifecycleEvent {
+  readonly type?: string;
+  /** Of `pagehide`: the page may be shown again as it is. */
+  readonly persisted?: boolean;
+}
+
 /** The part of `window` and `document` the SDK listens to. */
 export interface LifecycleTarget {
-  addEventListener(type: string, listener: () => void): void;
-  removeEventListener(type: string, listener: () => void): void;
+  addEventListener(type: string, listener: (event: LifecycleEvent) => void): void;
+  removeEventListener(type: string, listener: (event: LifecycleEvent) => void): void;
 }
 
 export interface Environment {
   readonly openSocket: (url: string, subprotocol: string) => WebSocketLike;
+  /** Used for polls only. */
+  readonly fetch: (url: string, options: RequestInit) => Promise<Response>;
   /** A clock that never goes back. */
   readonly now: () => Micros;
   /** The clock that people set. */
@@ -31,7 +40,7 @@ export interface Environment {
   /** The grain of `now`, in microseconds. */
   readonly resolution: number;
   readonly random: () => number;
-  /** Says `visibilitychange`, `pageshow` and `online`. */
+  /** Says `visibilitychange`, `pageshow`, `pagehide` and `online`. */
   readonly lifecycle: readonly LifecycleTarget[];
   /** True while nobody can see the page. */
   readonly hidden: () => boolean;
@@ -42,6 +51,7 @@ export function defaultEnvironment(): Environment {
   const page = typeof document === "undefined" ? null : document;
   return {
     openSocket: (url, subprotocol) => new WebSocket(url, subprotocol) as unknown as WebSocketLike,
+    fetch: (url, options) => fetch(url, options),
     now: () => (performance.timeOrigin + performance.now()) * 1000,
     wallClock: () => Date.now() * 1000,
     resolution: globalThis.crossOriginIsolated === true ? 5 : 100,

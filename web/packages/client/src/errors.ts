@@ -54,3 +54,22 @@ export function closeError(closeCode: number, reason: string): LanecastError {
 export function localError(code: string, message: string, remediation: string, cause?: unknown): LanecastError {
   return new LanecastError(code, message, { retryable: true, remediation, cause });
 }
+
+/** Makes the error of whatever is asked of a closed client. */
+export function closedError(): LanecastError {
+  return new LanecastError("CLOSED", "the client is closed", {
+    retryable: false,
+    remediation: "Make a new client with createClient.",
+  });
+}
+
+/** Makes the error for what was thrown while connecting. */
+export function asError(cause: unknown): LanecastError {
+  if (cause instanceof LanecastError) return cause;
+  if (cause instanceof DOMException) {
+    // The WebSocket constructor refuses an address that cannot work, however often it is tried.
+    const remediation = "Pass a ws:// or wss:// address; a page served over https needs wss.";
+    return new LanecastError("BAD_URL", cause.message, { retryable: false, remediation, cause });
+  }
+  return localError("CONNECTION_LOST", String(cause), "Check the gateway's address; the SDK tries again.", cause);
+}

@@ -3,13 +3,26 @@
 
 import { type Accepted, ChannelState, type Continuity, type Gap, type Since } from "./channel-state.ts";
 import type { LanecastError } from "./errors.ts";
-import type { AdvanceFrame, ClientFrame, EventsFrame, GapFrame, Lane, SubscribedFrame, WireEvent } from "./frames.ts";
+import type {
+  AdvanceFrame,
+  ClientFrame,
+  EventsFrame,
+  GapFrame,
+  Lane,
+  Position,
+  ServerFrame,
+  SubscribedFrame,
+  WireEvent,
+} from "./frames.ts";
 import { LANES } from "./frames.ts";
 import type { Latency } from "./latency.ts";
-import type { EventEnvelope, Kept, OfflineCache, SubscribeOptions } from "./types.ts";
+import type { DeliveryKind, EventEnvelope, Kept, OfflineCache, SubscribeOptions } from "./types.ts";
 
 /** An event before its payload type is known to the compiler. */
 export type AnyEvent = EventEnvelope & { readonly type: string; readonly data: unknown };
+
+/** The lane that polls bring. */
+const POLLED_LANE: Lane = "CRITICAL";
 
 /** Reasons after which the application's picture is incomplete. */
 const UNRECOVERABLE: ReadonlySet<string> = new Set(["TRUNCATED", "AHEAD", "EPOCH_UNKNOWN", "UNEXPLAINED"]);
@@ -38,6 +51,16 @@ class Listener {
 export interface Outlet {
   connected(): boolean;
   send(frame: ClientFrame): void;
+  /** What is wanted of the channel, or where it stands, is not what it was when it was last polled. */
+  changed(): void;
+}
+
+/** What a poll asks for of one channel. */
+export interface PolledChannel {
+  readonly channel: string;
+  readonly since: Since;
+  /** Null: none yet, so `since` decides. */
+  readonly position: Position | null;
 }
 
 export class Hub {
@@ -79,7 +102,9 @@ export class Hub {
 
   /** Subscribes, or resumes where the channel stands. Without a connection it waits for the next `welcome`. */
   request(): void {
-    if (this.#outlet.connected() && !this.#restoring) this.#outlet.send(this.#state.request());
+    if (this.#restoring) return;
+    if (this.#outlet.connected()) this.#outlet.send(this.#state.request());
+    else this.#outlet.changed();
   }
 
   disconnected(): void {
@@ -127,14 +152,41 @@ export class Hub {
   }
 
   /** Delivers what is new; `latencyOf` is asked once for each such event. Asks again for what is missing. */
-  events(frame: EventsFrame, latencyOf: (event: WireEvent) => Latency | null): Accepted {
+  events(
+    frame: EventsFrame,
+    latencyOf: (event: WireEvent) => Latency | null,
+    delivery: DeliveryKind = frame.replayed ? "recovered" : "live",
+  ): Accepted {
     const accepted = this.#state.events(frame);
     if (accepted.gap) this.#tellGap(accepted.gap);
-    const made = accepted.events.map((event) => makeEvent(event, frame, latencyOf(event)));
+    const made = accepted.events.map((event) => makeEvent(event, frame, latencyOf(event), delivery));
     for (const event of made) this.#tell(event);
     if (made.length > 0) this.#keep(made);
     if (accepted.recover) this.request();
     return accepted;
+  }
+
+  /** What to ask for where polls have to do; null: nothing, or it is not known yet from where. */
+  toPoll(): PolledChannel | null {
+    return this.#restoring ? null : this.#state.toPoll(POLLED_LANE);
+  }
+
+  /** Takes a frame that came by a poll; null where it brings no events. */
+  polled(frame: ServerFrame): Accepted | null {
+    return this.#state.polling(() => {
+      if (frame.kind === "events") return this.events(frame, () => null, "polled");
+      if (frame.kind === "gap") this.gap(frame);
+      else if (frame.kind === "advance") this.advance(frame);
+      else if (frame.kind === "subscribed") this.#polledFrom(frame);
+      return null;
+    });
+  }
+
+  #polledFrom(frame: SubscribedFrame): void {
+    // Each poll goes on where the last one ended: that is no resumption to be counted.
+    this.#state.subscribed({ ...frame, wasRecovering: false });
+    for (const listener of this.#listeners) if (listener.lanes.has(POLLED_LANE)) listener.accept();
+    this.#keep([]);
   }
 
   async #restore(cache: OfflineCache): Promise<void> {
@@ -173,7 +225,13 @@ export class Hub {
   }
 }
 
-function makeEvent(event: WireEvent, frame: EventsFrame, latency: Latency | null): AnyEvent {
+/** Makes an event as the application sees it. */
+export function makeEvent(
+  event: WireEvent,
+  frame: EventsFrame,
+  latency: Latency | null,
+  delivery: DeliveryKind,
+): AnyEvent {
   return {
     channel: frame.channel,
     lane: frame.lane,
@@ -184,7 +242,7 @@ function makeEvent(event: WireEvent, frame: EventsFrame, latency: Latency | null
     type: event.type,
     data: event.data,
     createTime: event.createTime > 0 ? new Date(event.createTime / 1000) : null,
-    delivery: frame.replayed ? "recovered" : "live",
+    delivery,
     latency,
     policy: frame.policy,
     arm: frame.arm,

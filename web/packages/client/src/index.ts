@@ -5,7 +5,7 @@ export type { BackoffOptions } from "./backoff.ts";
 export type { Continuity, Gap, Since } from "./channel-state.ts";
 export { createClient } from "./client.ts";
 export type { ClockEstimate } from "./clock.ts";
-export type { Environment, LifecycleTarget, WebSocketLike } from "./environment.ts";
+export type { Environment, LifecycleEvent, LifecycleTarget, WebSocketLike } from "./environment.ts";
 export { LanecastError, type LanecastErrorOptions } from "./errors.ts";
 export { type Arm, type Codec, type GapReason, LANES, type Lane, type Position } from "./frames.ts";
 export { HOPS, type Hop, type Latency, type LatencyGrade } from "./latency.ts";
@@ -23,6 +23,7 @@ export type {
   KeptEvent,
   LanecastEvent,
   OfflineCache,
+  PollingOptions,
   Statistics,
   SubscribeOptions,
   Subscription,

@@ -136,8 +136,9 @@ const DECODERS: Readonly<Record<string, (body: Json) => ServerFrame>> = {
   tokenRefreshed: (body) => ({ kind: "tokenRefreshed", tokenExpiresMs: Number(body.tokenExpiresUnix ?? 0) * 1000 }),
 };
 
-function decodeFrame(frame: Json): ServerFrame | null {
-  for (const [name, body] of Object.entries(frame)) {
+/** Reads a frame in its ProtoJSON form; null for a kind that this version does not know. */
+export function decodeFrame(frame: Json): ServerFrame | null {
+  for (const [name, body] of Object.entries(object(frame))) {
     const decode = DECODERS[name];
     if (decode) return decode(object(body));
   }

@@ -1,6 +1,12 @@
-// Which measured latencies are reported to the gateway. Pure; the client sends what `take` returns, once a second.
+// Which measured latencies are reported to the gateway, and when. The sampler is pure; the reporter, owned by the client,
+// sends what it has taken once a second.
 
-import type { Lane, ReceiptSample } from "./frames.ts";
+import type { ClientFrame, Lane, ReceiptSample, WireEvent } from "./frames.ts";
+import type { Latency } from "./latency.ts";
+
+/** How long measured latencies are collected before they are reported, in milliseconds. */
+const INTERVAL_MS = 1_000;
+const PER_LANE = 16;
 
 /** Keeps a uniform sample of each lane's deliveries since the last `take` (reservoir sampling, algorithm R). */
 export class ReceiptSampler {
@@ -31,5 +37,47 @@ export class ReceiptSampler {
     const samples = [...this.#lanes.values()].flatMap((lane) => lane.kept);
     this.#lanes.clear();
     return samples;
+  }
+}
+
+export class ReceiptReporter {
+  readonly #sampler: ReceiptSampler;
+  readonly #send: (frame: ClientFrame) => void;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #sent = 0;
+
+  constructor(random: () => number, send: (frame: ClientFrame) => void) {
+    this.#sampler = new ReceiptSampler(PER_LANE, random);
+    this.#send = send;
+  }
+
+  /** Number of samples sent so far. */
+  get sent(): number {
+    return this.#sent;
+  }
+
+  report(event: WireEvent, lane: Lane, { hops: { last_mile: lastMileMs }, ...latency }: Latency): void {
+    if (lastMileMs === undefined) return;
+    this.#sampler.add({
+      lane,
+      offset: event.offset,
+      type: event.type,
+      lastMileMicros: Math.round(lastMileMs * 1000),
+      uncertaintyMicros: Math.round(latency.uncertaintyMs * 1000),
+      endToEndMicros: event.sendTime > 0 ? Math.round(latency.oneWayMs * 1000) : 0,
+      traceContext: event.traceContext,
+    });
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      const samples = this.#sampler.take();
+      this.#sent += samples.length;
+      this.#send({ kind: "receipt", samples });
+    }, INTERVAL_MS);
+  }
+
+  /** Sends nothing until there is something new. */
+  stop(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
   }
 }

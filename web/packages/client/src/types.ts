@@ -11,8 +11,9 @@ import type { Latency } from "./latency.ts";
 /** Maps the full name of a payload type to the shape of its data. */
 export type EventTypes = object;
 
-/** How an event came: live, read from the log to bring the client up to date, or from what this device has kept. */
-export type DeliveryKind = "live" | "recovered" | "cached";
+/** How an event came: live, read from the log to bring the client up to date, by a poll where no WebSocket comes through,
+ * or from what this device has kept. */
+export type DeliveryKind = "live" | "recovered" | "polled" | "cached";
 
 /** What every event carries besides its payload. */
 export interface EventEnvelope {
@@ -49,7 +50,7 @@ export type ConnectionStatus =
   | "connecting"
   | "connected"
   | "reconnecting"
-  /** Kept for the long-poll fallback. */
+  /** CRITICAL events come by polls; the next attempt to connect is planned or under way. */
   | "polling"
   | "closed"
   | "failed";
@@ -84,14 +85,24 @@ export interface OfflineCache {
   keep(channel: string, events: readonly KeptEvent[], positions: readonly Position[]): void;
 }
 
+/** When and how CRITICAL events are fetched where no WebSocket comes through. */
+export interface PollingOptions {
+  /** Failed attempts to connect, in a row, after which polling begins. Default: 3. */
+  readonly afterFailures?: number;
+  /** Default: the address of the WebSocket, with `http` for `ws` and `/poll` for `/ws` at its end. */
+  readonly url?: string;
+}
+
 export interface ClientOptions {
   /** The gateway's WebSocket address, or several that are tried in turn. */
   readonly url: string | readonly string[];
   /** Asked for a token at each attempt to connect and before a token ends. */
   readonly getToken: () => string | Promise<string>;
-  /** Default: `protobuf`, loaded when it is first needed. */
+  /** Default: `protobuf`. Either is loaded when it is first needed. */
   readonly codec?: "protobuf" | "json" | Codec;
   readonly backoff?: BackoffOptions;
+  /** False: never polls. */
+  readonly polling?: PollingOptions | false;
   /** Keeps events and positions on the device, so that a page that opens without a network has something to show, and
    * goes on from there. See `@lanecast/client/offline`. */
   readonly offline?: OfflineCache;

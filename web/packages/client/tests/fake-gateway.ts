@@ -1,6 +1,8 @@
 // A gateway in memory that speaks the JSON subprotocol: a test says what it sends and sees what it was sent.
 
 import { vi } from "vitest";
+// Loaded here so that a client finds it at once: real time does not pass in these tests.
+import "../src/json.ts";
 import type { Environment, WebSocketLike } from "../src/environment.ts";
 
 export type JsonFrame = Record<string, Record<string, unknown>>;
@@ -57,8 +59,52 @@ export class FakeSocket implements WebSocketLike {
   }
 }
 
+/** One poll the client has sent, until the test answers it. */
+export class FakePoll {
+  readonly query: URLSearchParams;
+  readonly aborted: () => boolean;
+  #answer: (response: Response) => void = () => {};
+  #fail: (error: Error) => void = () => {};
+  readonly response: Promise<Response>;
+
+  constructor(
+    readonly url: string,
+    readonly options: RequestInit,
+  ) {
+    this.query = new URL(url).searchParams;
+    this.aborted = () => options.signal?.aborted === true;
+    this.response = new Promise((resolve, reject) => {
+      this.#answer = resolve;
+      this.#fail = reject;
+      options.signal?.addEventListener("abort", () => reject(new DOMException("aborted", "AbortError")));
+    });
+  }
+
+  get token(): string | undefined {
+    return (this.options.headers as Record<string, string>).Authorization;
+  }
+
+  /** The cursor it begins behind, as the gateway reads it. */
+  get after(): unknown {
+    const text = this.query.get("after");
+    return text ? JSON.parse(Buffer.from(text, "base64url").toString()) : {};
+  }
+
+  async answer(frames: readonly JsonFrame[], status = 200): Promise<void> {
+    const headers = { "Content-Type": "application/json" };
+    this.#answer(new Response(JSON.stringify({ frames, next: "" }), { status, headers }));
+    await vi.advanceTimersByTimeAsync(0);
+  }
+
+  async fail(): Promise<void> {
+    this.#fail(new TypeError("no network"));
+    await vi.advanceTimersByTimeAsync(0);
+  }
+}
+
 export class FakeGateway {
   readonly sockets: FakeSocket[] = [];
+  readonly polls: FakePoll[] = [];
   readonly lifecycle = new EventTarget();
   hidden = false;
   /** The gateway's clock less the client's, in microseconds. */
@@ -75,6 +121,11 @@ export class FakeGateway {
       const socket = new FakeSocket(url, subprotocol);
       this.sockets.push(socket);
       return socket;
+    },
+    fetch: (url, options) => {
+      const poll = new FakePoll(url, options);
+      this.polls.push(poll);
+      return poll.response;
     },
     now: () => Date.now() * 1000,
     wallClock: () => {
@@ -99,6 +150,17 @@ export class FakeGateway {
     const socket = this.sockets[count - 1];
     if (!socket) throw new Error(`expected ${count} sockets, saw ${this.sockets.length}`);
     return socket;
+  }
+
+  /** Lets promises run until the client has sent its poll number `count`. */
+  async polled(count: number): Promise<FakePoll> {
+    for (let turn = 0; turn < 200 && this.polls.length < count; turn++) {
+      await vi.advanceTimersByTimeAsync(0);
+      await new Promise(setImmediate); // the module of the polls is loaded outside of the test's time
+    }
+    const poll = this.polls[count - 1];
+    if (!poll) throw new Error(`expected ${count} polls, saw ${this.polls.length}`);
+    return poll;
   }
 
   /** Opens socket number `count` and welcomes the client. */

@@ -58,6 +58,30 @@ afterEach(async () => {
 });
 
 describe("the store", () => {
+  test("what an earlier version has kept is there, and can be watched", async () => {
+    await new Promise<void>((resolve) => {
+      const request = indexedDB.open("lanecast:agent-7", 1);
+      request.onupgradeneeded = () => {
+        const events = request.result.createObjectStore("events", { keyPath: "key" });
+        events.createIndex("by-rank", ["rank", "at"]);
+        events.createIndex("by-channel", "channel");
+        const cursors = request.result.createObjectStore("cursors", { keyPath: ["channel", "lane"] });
+        cursors.put({ channel: "agent:42", lane: "CRITICAL", epoch: "e1", offset: 7n });
+        request.result.createObjectStore("outbox", { keyPath: "number", autoIncrement: true });
+      };
+      request.onsuccess = () => {
+        request.result.close();
+        resolve();
+      };
+    });
+    const store = open();
+    expect((await store.restore("agent:42")).positions).toEqual([{ lane: "CRITICAL", epoch: "e1", offset: 7n }]);
+    expect(await store.watched()).toBeNull();
+    const watch = { pollUrl: "https://gateway.test/v1/poll", channels: ["agent:42"] };
+    await store.watch(watch);
+    expect(await store.watched()).toMatchObject(watch);
+  });
+
   test("gives a later page what an earlier one was handed, and where its lanes stand", async () => {
     const first = open();
     keep(first, [event(1), event(2), event(3, "LOW")]);

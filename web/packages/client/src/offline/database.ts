@@ -3,12 +3,14 @@
 
 /** How long the database may take to open; some browsers never answer after a crash. */
 const OPEN_MS = 3_000;
-const VERSION = 1;
+const VERSION = 2;
 const PREFIX = "lanecast:";
 
 export const EVENTS = "events";
 export const CURSORS = "cursors";
 export const OUTBOX = "outbox";
+/** What the service worker does for this user. */
+export const SETTINGS = "settings";
 /** Index of the events by urgency, then age: the order of eviction. */
 export const BY_RANK = "by-rank";
 export const BY_CHANNEL = "by-channel";
@@ -21,7 +23,7 @@ export function databaseName(user: string): string {
 /** Opens the database of a user, and makes its tables the first time. */
 export function openDatabase(factory: IDBFactory, user: string): Promise<IDBDatabase> {
   const request = factory.open(databaseName(user), VERSION);
-  request.onupgradeneeded = () => createTables(request.result);
+  request.onupgradeneeded = ({ oldVersion }) => createTables(request.result, oldVersion);
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error("the database did not open in time")), OPEN_MS);
     request.onblocked = () => reject(new Error("an older version of this page holds the database open"));
@@ -64,7 +66,9 @@ export function committed(transaction: IDBTransaction): Promise<void> {
   });
 }
 
-function createTables(database: IDBDatabase): void {
+function createTables(database: IDBDatabase, oldVersion: number): void {
+  database.createObjectStore(SETTINGS, { keyPath: "name" });
+  if (oldVersion === 1) return;
   const events = database.createObjectStore(EVENTS, { keyPath: "key" });
   events.createIndex(BY_RANK, ["rank", "at"]);
   events.createIndex(BY_CHANNEL, "channel");

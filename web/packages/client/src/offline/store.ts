@@ -14,6 +14,7 @@ import {
   EVENTS,
   knownUsers,
   openDatabase,
+  SETTINGS,
 } from "./database.ts";
 
 export interface OfflineOptions {
@@ -42,6 +43,15 @@ interface Row {
   readonly at: number;
   readonly event: KeptEvent;
 }
+
+/** What the service worker is to poll for this user. */
+export interface Watch {
+  /** The gateway's address for polls. */
+  readonly pollUrl: string;
+  readonly channels: readonly string[];
+}
+
+const WATCH = "watch";
 
 interface CursorRow extends Position {
   readonly channel: string;
@@ -86,6 +96,20 @@ export class OfflineStore implements OfflineCache {
     }
     for (const position of positions) this.#cursors.set(`${channel}\n${position.lane}`, { ...position, channel });
     this.#timer ??= setTimeout(() => void this.flush(), FLUSH_MS);
+  }
+
+  /** Says what the service worker is to poll for this user, until it is said anew or the user is wiped. */
+  async watch(watch: Watch): Promise<void> {
+    const transaction = (await this.#open()).transaction(SETTINGS, "readwrite");
+    const done = committed(transaction);
+    transaction.objectStore(SETTINGS).put({ name: WATCH, ...watch });
+    await done;
+  }
+
+  /** What `watch` has said; null where it has not, or the user was wiped. */
+  async watched(): Promise<Watch | null> {
+    const rows = (await this.#open()).transaction(SETTINGS, "readonly").objectStore(SETTINGS);
+    return (await answer<Watch | undefined>(rows.get(WATCH))) ?? null;
   }
 
   /** Writes what waits. Resolves also where that failed: `onError` was told. */
