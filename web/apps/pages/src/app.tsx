@@ -118,7 +118,7 @@ function Sidebar({ page }: { page: PageName }) {
         </ul>
       </nav>
       <div className="aside">
-        <a href="/">System dashboard</a>
+        <a href="/">Dashboard</a>
         <ThemeButton />
       </div>
     </div>

@@ -30,16 +30,12 @@ export function Page({
   return (
     <main id="content">
       <header className="page-head">
-        <div>
-          <h1 ref={heading} tabIndex={-1}>
-            {title}
-          </h1>
-          <p>{question}</p>
-        </div>
-        <div className="page-tools">
-          {tools}
-          <StatusBar channel={channel} continuity={continuity} />
-        </div>
+        <h1 ref={heading} tabIndex={-1}>
+          {title}
+        </h1>
+        <p>{question}</p>
+        {tools && <div className="page-tools">{tools}</div>}
+        <StatusBar channel={channel} continuity={continuity} />
       </header>
       <Advice />
       {children}

@@ -10,7 +10,7 @@ export function WaterfallChart({ plan, rows, unit }: { plan: Waterfall; rows: re
   const goal = at(plan.prediction);
   return (
     <ol className="waterfall" data-testid="waterfall" data-complete={rows.length === plan.rows.length}>
-      <Anchor name="Base value" note="mean of all" value={amount(plan.base, unit)} at={base} goal={goal} kind="base" />
+      <Anchor name="Base value" note="mean" value={amount(plan.base, unit)} at={base} goal={goal} kind="base" />
       {rows.map((row) => (
         <Bar key={row.key} row={row} unit={unit} at={at} base={base} goal={goal} />
       ))}

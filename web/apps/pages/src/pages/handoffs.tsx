@@ -152,10 +152,10 @@ function Entry({ told, reading, onReading }: { told: Told; reading: boolean; onR
           {hops > 1 && <span>handed over {plural(hops, "time")}</span>}
           <span className="conversation">{told.conversation}</span>
         </p>
-        <Steps told={told} />
         {turns.length > 0 && (
           <details open={reading} onToggle={({ currentTarget }) => onReading(currentTarget.open)}>
             <summary>Conversation so far ({turns.length})</summary>
+            <Steps told={told} />
             <ol className="turns">
               {turns.map(({ speaker, text }, index) => (
                 // biome-ignore lint/suspicious/noArrayIndexKey: turns are only ever added at the end
@@ -176,15 +176,20 @@ function Wait({ told }: { told: Told }) {
   const now = useServerNow();
   const wait = waiting(told, now);
   if (!wait) return null;
-  if (!wait.open) return <span className="wait"> · answered after {duration(wait.ms)}</span>;
+  if (!wait.open) return <span className="wait"> · answered after {waited(wait.ms)}</span>;
   const late = wait.share === 1;
   return (
     <span className="wait" data-open={true} data-late={late}>
       {" "}
-      · waiting {duration(wait.ms)}
+      · waiting {waited(wait.ms)}
       {late && ", longer than the offer holds"}
     </span>
   );
+}
+
+/** Stamps of steps are whole milliseconds. */
+function waited(ms: number): string {
+  return ms < 1_000 ? `${Math.round(ms)} ms` : duration(ms);
 }
 
 function Steps({ told: { steps } }: { told: Told }) {

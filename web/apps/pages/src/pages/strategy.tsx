@@ -5,6 +5,7 @@ import { type RecommendationEvent, useChannel } from "@lanecast/client/react";
 import { useMemo, useState } from "react";
 import { useSay } from "../components/announcer.tsx";
 import { Empty } from "../components/empty.tsx";
+import { Icon } from "../components/icons.tsx";
 import { Clock, GapLine, Provenance } from "../components/marks.tsx";
 import { Page } from "../components/page.tsx";
 import { capital, percent, plural, words } from "../format.ts";
@@ -65,7 +66,7 @@ export function HoldButton({
 }) {
   return (
     <button type="button" aria-pressed={held} onClick={() => onChange(!held)}>
-      <span aria-hidden="true">{held ? "▶" : "❚❚"}</span> {held ? "Go on" : "Hold"}
+      <Icon name={held ? "play" : "pause"} /> {held ? "Resume" : "Pause"}
       {held && waiting > 0 ? ` (${waiting} new)` : ""}
     </button>
   );
@@ -107,11 +108,11 @@ function Recommendation({ segment: found, rank }: { segment: Segment; rank: numb
         </p>
       )}
       <Trend segment={found} />
-      <details>
-        <summary>All {plural(found.evidence.length, "action")}</summary>
-        <EvidenceTable segment={found} />
-      </details>
       <footer>
+        <details>
+          <summary>All {plural(found.evidence.length, "action")}</summary>
+          <EvidenceTable segment={found} />
+        </details>
         <Provenance event={found.newest} lane />
       </footer>
     </li>

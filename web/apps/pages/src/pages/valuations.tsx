@@ -128,7 +128,7 @@ function Explanation({ event }: { event: ShapEvent }) {
                 <dt>Observed</dt>
                 <dd>
                   {amount(number(data.observed), unit)}{" "}
-                  <span className="muted">f(x) {amount(plan.prediction - number(data.observed), unit, true)}</span>
+                  <span className="muted">{comparison(plan.prediction - number(data.observed), unit)}</span>
                 </dd>
               </div>
             )}
@@ -147,6 +147,11 @@ function Explanation({ event }: { event: ShapEvent }) {
       )}
     </article>
   );
+}
+
+function comparison(difference: number, unit: string): string {
+  if (difference === 0) return "as predicted";
+  return `f(x) is ${amount(Math.abs(difference), unit)} ${difference > 0 ? "above" : "below"}`;
 }
 
 export function Signed({ value, unit }: { value: number; unit: string }) {
