@@ -33,6 +33,8 @@ _TYPES = {
 }
 # `name-Ab3_x9Zk.js`, as Vite names what it builds: the name changes with the content.
 _HASHED = re.compile(r".+-[A-Za-z0-9_-]{8,}\.[a-z0-9]+(\.map)?")
+# A service worker may control its own folder, and with this said, nothing above it.
+_WORKER = "sw.js"
 _IMMUTABLE = "public, max-age=31536000, immutable"
 _REVALIDATE = "no-cache"
 
@@ -84,6 +86,8 @@ def handler(directory: Path) -> Handler:
         if not path.is_file():
             return web.Response(text=_NOT_BUILT, content_type="text/html", headers={"Cache-Control": "no-store"})
         headers = {"Cache-Control": cache_control(path.name), "Content-Type": content_type(path.name)}
+        if path.name == _WORKER:
+            headers["Service-Worker-Allowed"] = request.path.rpartition("/")[0] + "/"
         return web.FileResponse(path, headers=headers)
 
     return serve

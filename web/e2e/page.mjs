@@ -1,7 +1,8 @@
 // Drives a real Chromium for tests/e2e: reads one JSON command per line from standard input, writes one JSON answer per
 // line to standard output, and closes the browser when the input ends. Screenshots go to the folder given as argument.
 
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -9,6 +10,7 @@ import { chromium } from "playwright-core";
 
 const [, , results = "."] = process.argv;
 const WAIT_MS = 15_000;
+const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
 
 const profile = await mkdtemp(join(tmpdir(), "lanecast-page-"));
 const context = await chromium.launchPersistentContext(profile, {
@@ -81,8 +83,8 @@ const COMMANDS = {
     return true;
   },
 
-  async look({ scheme = "light", width = 1440, height = 1000 }) {
-    await page.emulateMedia({ colorScheme: scheme, reducedMotion: "reduce" });
+  async look({ scheme = "light", width = 1440, height = 1000, motion = "reduce" }) {
+    await page.emulateMedia({ colorScheme: scheme, reducedMotion: motion });
     await page.setViewportSize({ width, height });
     return true;
   },
@@ -114,6 +116,54 @@ const COMMANDS = {
 
   complaints() {
     return complaints;
+  },
+
+  /** What an accessibility checker finds wrong, as `rule: where`. */
+  async axe() {
+    if (!(await page.evaluate(() => "axe" in globalThis))) await page.evaluate(await readFile(AXE, "utf8"));
+    const { violations } = await page.evaluate(() => globalThis.axe.run());
+    return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target.join(" ")).join(", ")}`);
+  },
+
+  /** The data attributes of every element at `selector`, in their order. */
+  data({ selector }) {
+    return page.locator(selector).evaluateAll((elements) => elements.map(({ dataset }) => ({ ...dataset })));
+  },
+
+  async offline({ on }) {
+    await context.setOffline(on);
+    return on;
+  },
+
+  async reload() {
+    await page.reload();
+    return page.title();
+  },
+
+  /** Waits until a service worker is in charge of the page. */
+  async waitWorker() {
+    await page.waitForFunction(() => navigator.serviceWorker.controller !== null);
+    return true;
+  },
+
+  /** Waits until the device keeps `count` events of a user. */
+  async waitKept({ user, count }) {
+    await page.waitForFunction(
+      ([name, wanted]) =>
+        new Promise((resolve) => {
+          const opened = indexedDB.open(name);
+          opened.onsuccess = () => {
+            const database = opened.result;
+            const counted = database.transaction("events").objectStore("events").count();
+            counted.onsuccess = () => {
+              database.close();
+              resolve(counted.result >= wanted);
+            };
+          };
+        }),
+      [`lanecast:${user}`, count],
+    );
+    return true;
   },
 
   isolated() {

@@ -39,7 +39,10 @@ export function App({ runtime }: { runtime: Runtime }) {
         {link ? (
           <LanecastProvider client={link.client}>
             <KeepAll channels={link.channels} />
-            <Current page={page} channels={link.channels} />
+            <div>
+              <Update runtime={runtime} />
+              <Current page={page} channels={link.channels} />
+            </div>
             <ConnectionNews />
           </LanecastProvider>
         ) : (
@@ -79,6 +82,20 @@ function ConnectionNews() {
   return null;
 }
 
+/** Another version of the pages was fetched; changing to it is the reader's choice. */
+function Update({ runtime }: { runtime: Runtime }) {
+  const apply = useStore(runtime.update);
+  if (apply === null) return null;
+  return (
+    <div className="update">
+      <p>A new version of these pages is ready.</p>
+      <button type="button" onClick={apply}>
+        Reload
+      </button>
+    </div>
+  );
+}
+
 /** Before there is an address to connect to. */
 function Starting({ runtime }: { runtime: Runtime }) {
   const problem = useStore(runtime.problem);
@@ -100,7 +117,7 @@ function Starting({ runtime }: { runtime: Runtime }) {
 
 function Sidebar({ page }: { page: PageName }) {
   return (
-    <div className="sidebar">
+    <header className="sidebar">
       <div className="brand">
         <img src="/pages/icon.svg" alt="" width="28" height="28" />
         <span>Lanecast</span>
@@ -121,7 +138,7 @@ function Sidebar({ page }: { page: PageName }) {
         <a href="/">Dashboard</a>
         <ThemeButton />
       </div>
-    </div>
+    </header>
   );
 }
 

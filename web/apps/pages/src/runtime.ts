@@ -1,7 +1,7 @@
-// Brings the pages to life: session, client and what the device keeps. The composition root below React.
+// Brings the pages to life: session, client, service worker and what the device keeps. The composition root below React.
 
 import { type AiEvents, type Client, createClient, LanecastError } from "@lanecast/client";
-import { OfflineStore, requestPersistence } from "@lanecast/client/offline";
+import { OfflineStore, registerServiceWorker, requestPersistence } from "@lanecast/client/offline";
 import type { PageName } from "./router.ts";
 import { fetchSession, rememberedSession, type Session } from "./session.ts";
 import { Store } from "./store.ts";
@@ -17,6 +17,7 @@ export interface Link {
 /** The session page gives every browser on its machine the same rights, so there is one user. */
 const USER = "page";
 const RETRY_MS = 2_000;
+const WORKER = "/pages/sw.js";
 const PREFIXES: Channels = { insights: "agent:", valuations: "analytics:", strategy: "strategy:", handoffs: "bots:" };
 const DEFAULTS: Channels = {
   insights: "agent:42",
@@ -43,6 +44,8 @@ export class Runtime {
   readonly problem = new Store<string | null>(null);
   /** False: this browser keeps nothing for a time without a network. */
   readonly keeps = new Store(true);
+  /** Puts the version of the pages that waits in charge; null: there is none. */
+  readonly update = new Store<(() => void) | null>(null);
   readonly #offline = new OfflineStore({ user: USER, onError: () => this.keeps.set(false) });
   #urls = "";
 
@@ -76,14 +79,35 @@ export class Runtime {
       asked();
       void requestPersistence();
     });
-    this.link.get()?.client.close();
-    this.link.set({ client, channels: channelsOf(session.channels) });
+    const channels = channelsOf(session.channels);
+    this.link.set({ client, channels });
+    void this.#register(session.gatewayUrls[0] ?? "", channels);
   }
 
   async #token(): Promise<string> {
     const session = await fetchSession();
-    // The gateways have moved since this device was here last.
-    if (session.gatewayUrls.join(" ") !== this.#urls) queueMicrotask(() => this.#open(session));
+    if (session.gatewayUrls.join(" ") !== this.#urls) void startAnew();
     return session.token;
   }
+
+  async #register(url: string, channels: Channels): Promise<void> {
+    const getToken = async () => (await fetchSession()).token;
+    const worker = await registerServiceWorker({
+      script: WORKER,
+      user: USER,
+      url,
+      channels: [channels.insights],
+      getToken,
+    });
+    worker?.onUpdate(() => this.update.set(() => void worker.applyUpdate().then(() => location.reload())));
+  }
+}
+
+/**
+ * The gateways have moved since this page was made, and its own rules allow it to connect to the old ones only. So the
+ * page is fetched again, past the service worker that keeps it.
+ */
+async function startAnew(): Promise<void> {
+  await (await navigator.serviceWorker?.getRegistration(WORKER))?.unregister();
+  location.reload();
 }

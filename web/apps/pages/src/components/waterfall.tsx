@@ -9,7 +9,13 @@ export function WaterfallChart({ plan, rows, unit }: { plan: Waterfall; rows: re
   const base = at(plan.base);
   const goal = at(plan.prediction);
   return (
-    <ol className="waterfall" data-testid="waterfall" data-complete={rows.length === plan.rows.length}>
+    <ol
+      className="waterfall"
+      data-testid="waterfall"
+      data-base={plan.base}
+      data-prediction={plan.prediction}
+      data-complete={rows.at(-1)?.kind !== "remaining"}
+    >
       <Anchor name="Base value" note="mean" value={amount(plan.base, unit)} at={base} goal={goal} kind="base" />
       {rows.map((row) => (
         <Bar key={row.key} row={row} unit={unit} at={at} base={base} goal={goal} />

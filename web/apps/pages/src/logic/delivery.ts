@@ -1,7 +1,5 @@
 // How an event came, in words and a mark. Pure.
 
-import type { DeliveryKind } from "@lanecast/client";
-
 export interface DeliveryWords {
   readonly mark: string;
   readonly label: string;
@@ -16,6 +14,6 @@ const WORDS: Readonly<Record<string, DeliveryWords>> = {
 };
 
 /** What to say of a delivery; a kind this page does not know is called by its name. */
-export function deliveryWords(kind: DeliveryKind | string): DeliveryWords {
+export function deliveryWords(kind: string): DeliveryWords {
   return WORDS[kind] ?? { mark: "·", label: kind, title: kind };
 }
