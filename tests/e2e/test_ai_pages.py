@@ -58,10 +58,8 @@ async def publish(stack: Stack, *chosen: samples.Sample) -> None:
 
 async def check_sum(page: Page) -> bool:
     """See that what is drawn adds up, finished or not; return whether it is finished."""
-    (chart,) = await page.call("data", selector=WATERFALL)
-    bars = await page.call("data", selector=f"{WATERFALL} [data-testid=bar]")
-    if chart != (await page.call("data", selector=WATERFALL))[0]:
-        return False  # it went on between the two readings
+    # Read in one breath: it goes on between two.
+    chart, *bars = await page.call("data", selector=f"{WATERFALL}, {WATERFALL} [data-testid=bar]")
     total = float(chart["base"]) + sum(float(bar["contribution"]) for bar in bars)
     assert total == pytest.approx(float(chart["prediction"]), abs=1e-6)
     assert [bar["kind"] for bar in bars].count("remaining") <= 1

@@ -1,6 +1,7 @@
 // The drawing of a waterfall, and the same as a table. Direction is told by arrow, sign and the bar's pointed end, not by
 // colour alone.
 
+import type { CSSProperties } from "react";
 import { amount } from "../format.ts";
 import { type Row, scale, type Waterfall } from "../logic/waterfall.ts";
 
@@ -12,6 +13,7 @@ export function WaterfallChart({ plan, rows, unit }: { plan: Waterfall; rows: re
     <ol
       className="waterfall"
       data-testid="waterfall"
+      style={{ "--rows": plan.rows.length + 2 } as CSSProperties}
       data-base={plan.base}
       data-prediction={plan.prediction}
       data-complete={rows.at(-1)?.kind !== "remaining"}

@@ -63,8 +63,9 @@ function segment(name: string, events: readonly RecommendationEvent[]): Segment 
   const newest = events.at(-1);
   if (!newest) return null;
   const meant = events.filter(({ data }) => !data.exploratory);
+  // Figures, reason and evidence are of one moment, or they would contradict one another.
   const { data } = meant.at(-1) ?? newest;
-  const evidence = evidenceOf(newest);
+  const evidence = evidenceOf(data);
   const action = data.action ?? "";
   const trying = newest.data.exploratory && newest.data.action !== action ? (newest.data.action ?? "") : null;
   return {
@@ -95,7 +96,7 @@ function changesOf(events: readonly RecommendationEvent[]): Change[] {
   return changes;
 }
 
-function evidenceOf({ data }: RecommendationEvent): ActionFigures[] {
+function evidenceOf(data: RecommendationEvent["data"]): ActionFigures[] {
   return (data.evidence ?? [])
     .map((item) => ({
       action: item.action ?? "",

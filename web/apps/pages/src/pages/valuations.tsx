@@ -124,13 +124,16 @@ function Explanation({ event }: { event: ShapEvent }) {
               </dd>
             </div>
             {data.observed !== undefined && (
-              <div>
-                <dt>Observed</dt>
-                <dd>
-                  {amount(number(data.observed), unit)}{" "}
-                  <span className="muted">{comparison(plan.prediction - number(data.observed), unit)}</span>
-                </dd>
-              </div>
+              <>
+                <div>
+                  <dt>Observed</dt>
+                  <dd>{amount(number(data.observed), unit)}</dd>
+                </div>
+                <div>
+                  <dt>Error of f(x)</dt>
+                  <dd>{amount(plan.prediction - number(data.observed), unit, true)}</dd>
+                </div>
+              </>
             )}
           </dl>
           {asTable ? (
@@ -149,12 +152,7 @@ function Explanation({ event }: { event: ShapEvent }) {
   );
 }
 
-function comparison(difference: number, unit: string): string {
-  if (difference === 0) return "as predicted";
-  return `f(x) is ${amount(Math.abs(difference), unit)} ${difference > 0 ? "above" : "below"}`;
-}
-
-export function Signed({ value, unit }: { value: number; unit: string }) {
+function Signed({ value, unit }: { value: number; unit: string }) {
   return (
     <span className="signed" data-sign={value < 0 ? "down" : "up"}>
       <span aria-hidden="true">{value < 0 ? "▼" : "▲"}</span> {amount(value, unit, true)}
