@@ -125,9 +125,9 @@ const COMMANDS = {
     return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target.join(" ")).join(", ")}`);
   },
 
-  /** The data attributes of every element at `selector`, in their order. */
+  /** The data attributes of every element at `selector`, in their order and of one moment. */
   data({ selector }) {
-    return page.locator(selector).evaluateAll((elements) => elements.map(({ dataset }) => ({ ...dataset })));
+    return page.evaluate((css) => [...document.querySelectorAll(css)].map(({ dataset }) => ({ ...dataset })), selector);
   },
 
   async offline({ on }) {
