@@ -145,6 +145,21 @@ async def test_a_reload_without_a_network_shows_the_last_insights_and_goes_on_wi
         await page.call("waitText", selector="[data-testid=continuity]", text="nothing missing")
 
 
+@pytest.mark.timeout(180)
+async def test_a_device_that_knows_gateways_of_long_ago_finds_the_new_ones(tmp_path: Path) -> None:
+    async with running_stack(tmp_path) as stack, browser_page() as page:
+        await publish(stack, samples.insight("Here."))
+        await page.call("open", url=f"{stack.page}pages/insights")
+        await page.call("waitText", selector=CONNECTION, text="Live")
+        await page.call("waitWorker")
+        old = {"gatewayUrls": ["ws://127.0.0.1:9/v1/ws"], "channels": ["agent:42"]}
+        await page.call("remember", key="lanecast.pages.session", value=old)
+        await page.call("reload")
+        await page.call("waitText", selector=CONNECTION, text="Live")
+        await page.call("waitText", selector=HERO, text="Here.")
+        await page.call("waitWorker")
+
+
 @pytest.mark.timeout(60)
 async def test_the_pages_are_served_so_that_they_can_be_installed(tmp_path: Path) -> None:
     import aiohttp

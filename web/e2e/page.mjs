@@ -140,6 +140,12 @@ const COMMANDS = {
     return page.title();
   },
 
+  /** Puts a value into what the page remembers. */
+  async remember({ key, value }) {
+    await page.evaluate(([name, text]) => localStorage.setItem(name, text), [key, JSON.stringify(value)]);
+    return true;
+  },
+
   /** Waits until a service worker is in charge of the page. */
   async waitWorker() {
     await page.waitForFunction(() => navigator.serviceWorker.controller !== null);

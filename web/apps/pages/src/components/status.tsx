@@ -23,7 +23,7 @@ export function useStatus(): Status {
   const state = useConnection();
   const online = useOnline();
   const now = useNow();
-  return statusOf({ state, online, problem: null, now });
+  return statusOf({ state, online, now });
 }
 
 export function StatusBar({ channel, continuity }: { channel: string; continuity: ContinuityView }) {

@@ -15,13 +15,11 @@ export interface Status {
 export interface Circumstances {
   readonly state: ConnectionState;
   readonly online: boolean;
-  /** Why there is no session yet. */
-  readonly problem: string | null;
   /** Milliseconds since the Unix epoch. */
   readonly now: number;
 }
 
-export function statusOf({ state, online, problem, now }: Circumstances): Status {
+export function statusOf({ state, online, now }: Circumstances): Status {
   if (state.status === "connected") return { label: "Live", tone: "good", advice: null, canRetry: false };
   if (!online) {
     return {
@@ -31,7 +29,6 @@ export function statusOf({ state, online, problem, now }: Circumstances): Status
       canRetry: false,
     };
   }
-  if (problem !== null) return { label: "No session", tone: "bad", advice: problem, canRetry: false };
   switch (state.status) {
     case "polling":
       return {

@@ -43,7 +43,7 @@ export function ValuationsPage({ channel }: { channel: string }) {
     >
       {event ? (
         <div className="valuations">
-          <Explanation event={event} />
+          <Explanation event={event} chosen={pinned !== null} />
           <section className="history" aria-labelledby="history">
             <div className="section-head">
               <h2 id="history">History</h2>
@@ -79,14 +79,15 @@ export function ValuationsPage({ channel }: { channel: string }) {
   );
 }
 
-function Explanation({ event }: { event: ShapEvent }) {
+function Explanation({ event, chosen }: { event: ShapEvent; chosen: boolean }) {
   const [asTable, setAsTable] = useState(false);
   const { data } = event;
   const unit = data.unit ?? "";
   const plan = layOut(data);
   const shown = useReveal(data.predictionId ?? event.id, plan?.rows.length ?? 0, useReducedMotion());
   const target = data.target || "prediction";
-  useSay(plan ? `${data.subject ?? "Valuation"}: ${target} ${amount(plan.prediction, unit)}` : null);
+  // Whoever only follows is not told of each.
+  useSay(plan && chosen ? `${data.subject ?? "Valuation"}: ${target} ${amount(plan.prediction, unit)}` : null);
   return (
     <article className="explanation" data-testid="explanation" data-event={event.id} data-delivery={event.delivery}>
       <header>
