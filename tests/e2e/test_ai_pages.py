@@ -119,6 +119,7 @@ async def test_each_page_shows_what_the_examples_publish(tmp_path: Path) -> None
 async def test_a_reload_without_a_network_shows_the_last_insights_and_goes_on_without_a_gap(tmp_path: Path) -> None:
     async with running_stack(tmp_path) as stack, browser_page() as page:
         await publish(stack, samples.insight("Before."))
+        await page.call("look")  # an insight that is just fading in is hard to read, and found to be
         await page.call("open", url=f"{stack.page}pages/insights")
         await page.call("waitText", selector=HERO, text="Before.")
         await page.call("waitWorker")

@@ -9,8 +9,8 @@ import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
 const [, , results = "."] = process.argv;
+const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const WAIT_MS = 15_000;
-const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
 
 const profile = await mkdtemp(join(tmpdir(), "lanecast-page-"));
 const context = await chromium.launchPersistentContext(profile, {
@@ -118,11 +118,15 @@ const COMMANDS = {
     return complaints;
   },
 
-  /** What an accessibility checker finds wrong, as `rule: where`. */
+  /** What axe finds wrong with the page as it is, one line for each rule and element. */
   async axe() {
-    if (!(await page.evaluate(() => "axe" in globalThis))) await page.evaluate(await readFile(AXE, "utf8"));
-    const { violations } = await page.evaluate(() => globalThis.axe.run());
-    return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target.join(" ")).join(", ")}`);
+    await page.evaluate(AXE);
+    return page.evaluate(async () => {
+      const { violations } = await globalThis.axe.run(document, { resultTypes: ["violations"] });
+      return violations.flatMap(({ id, nodes }) =>
+        nodes.map(({ target, failureSummary }) => `${id} ${target}: ${failureSummary}`),
+      );
+    });
   },
 
   /** The data attributes of every element at `selector`, in their order and of one moment. */
