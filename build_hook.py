@@ -16,6 +16,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 PACKAGES = ("lanecast/v1", "lanecast/ai/v1", "lanecast/internal/v1")
 STATIC = "metrics_svc/static"
+PAGES = ("index.html", "pages/index.html")
+"""What the web build must have written there: the dashboard and the AI pages."""
 
 
 class GenerateHook(BuildHookInterface):  # type: ignore[misc, type-arg]
@@ -52,16 +54,20 @@ def generate_protobuf(root: Path) -> None:
 
 
 def build_web(root: Path) -> None:
-    """Build the dashboard into `metrics_svc/static` unless it is there already."""
-    if (root / STATIC / "index.html").is_file():
+    """Build the web pages into `metrics_svc/static` unless they are there already."""
+    if not _missing_pages(root):
         return
     npm = shutil.which("npm")
     if npm is None:
         raise SystemExit("building the wheel needs Node.js 20 or newer with npm; installing a built wheel does not")
     for command in (["ci"], ["run", "build"]):
         subprocess.run([npm, *command], cwd=root / "web", check=True)
-    if not (root / STATIC / "index.html").is_file():
-        raise SystemExit(f"`npm run build` in web/ did not write {STATIC}/index.html")
+    if missing := _missing_pages(root):
+        raise SystemExit(f"`npm run build` in web/ did not write {', '.join(missing)}")
+
+
+def _missing_pages(root: Path) -> list[str]:
+    return [f"{STATIC}/{page}" for page in PAGES if not (root / STATIC / page).is_file()]
 
 
 def _script(name: str) -> str:

@@ -1,7 +1,8 @@
 """Serves the built web page.
 
-Owns MIME types, caching and the security headers of everything the HTTP port answers. The page is built by `web/` into
-`metrics_svc/static`; where it was not, a short page says how. Registered by `http`.
+Owns MIME types, caching and the security headers of everything the HTTP port answers. The dashboard is built by `web/`
+into `metrics_svc/static`, other applications into folders in it; where it was not, a short page says how. Registered by
+`http`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ _TYPES = {
 }
 # `name-Ab3_x9Zk.js`, as Vite names what it builds: the name changes with the content.
 _HASHED = re.compile(r".+-[A-Za-z0-9_-]{8,}\.[a-z0-9]+(\.map)?")
+# A service worker may control its own folder, and with this said, nothing above it.
+_WORKER = "sw.js"
 _IMMUTABLE = "public, max-age=31536000, immutable"
 _REVALIDATE = "no-cache"
 
@@ -83,20 +86,31 @@ def handler(directory: Path) -> Handler:
         if not path.is_file():
             return web.Response(text=_NOT_BUILT, content_type="text/html", headers={"Cache-Control": "no-store"})
         headers = {"Cache-Control": cache_control(path.name), "Content-Type": content_type(path.name)}
+        if path.name == _WORKER:
+            headers["Service-Worker-Allowed"] = request.path.rpartition("/")[0] + "/"
         return web.FileResponse(path, headers=headers)
 
     return serve
 
 
 def find(root: Path, path: str) -> Path | None:
-    """Return the file that answers `path`: itself, or `index.html` for an address of the page; None for neither."""
+    """Return the file that answers `path`: itself, or the page whose address it is; None for neither.
+
+    A folder with an `index.html` is an application of its own, to which all addresses in it belong.
+    """
     wanted = (root / path).resolve() if "\0" not in path else root / "index.html"
     if not wanted.is_relative_to(root):
         return None
     if wanted != root and wanted.is_file():
         return wanted
     # A name with a suffix is a file that should be there; without one it is a place within the page.
-    return None if Path(path).suffix else root / "index.html"
+    return None if Path(path).suffix else _page(root, wanted)
+
+
+def _page(root: Path, wanted: Path) -> Path:
+    """Return the page that the resolved path belongs to."""
+    own = root.joinpath(*wanted.relative_to(root).parts[:1], "index.html")
+    return own if own.is_file() else root / "index.html"
 
 
 def content_type(name: str) -> str:

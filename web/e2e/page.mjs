@@ -1,13 +1,15 @@
 // Drives a real Chromium for tests/e2e: reads one JSON command per line from standard input, writes one JSON answer per
 // line to standard output, and closes the browser when the input ends. Screenshots go to the folder given as argument.
 
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
 const [, , results = "."] = process.argv;
+const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const WAIT_MS = 15_000;
 
 const profile = await mkdtemp(join(tmpdir(), "lanecast-page-"));
@@ -81,8 +83,8 @@ const COMMANDS = {
     return true;
   },
 
-  async look({ scheme = "light", width = 1440, height = 1000 }) {
-    await page.emulateMedia({ colorScheme: scheme, reducedMotion: "reduce" });
+  async look({ scheme = "light", width = 1440, height = 1000, motion = "reduce" }) {
+    await page.emulateMedia({ colorScheme: scheme, reducedMotion: motion });
     await page.setViewportSize({ width, height });
     return true;
   },
@@ -114,6 +116,64 @@ const COMMANDS = {
 
   complaints() {
     return complaints;
+  },
+
+  /** What axe finds wrong with the page as it is, one line for each rule and element. */
+  async axe() {
+    await page.evaluate(AXE);
+    return page.evaluate(async () => {
+      const { violations } = await globalThis.axe.run(document, { resultTypes: ["violations"] });
+      return violations.flatMap(({ id, nodes }) =>
+        nodes.map(({ target, failureSummary }) => `${id} ${target}: ${failureSummary}`),
+      );
+    });
+  },
+
+  /** The data attributes of every element at `selector`, in their order and of one moment. */
+  data({ selector }) {
+    return page.evaluate((css) => [...document.querySelectorAll(css)].map(({ dataset }) => ({ ...dataset })), selector);
+  },
+
+  async offline({ on }) {
+    await context.setOffline(on);
+    return on;
+  },
+
+  async reload() {
+    await page.reload();
+    return page.title();
+  },
+
+  /** Puts a value into what the page remembers. */
+  async remember({ key, value }) {
+    await page.evaluate(([name, text]) => localStorage.setItem(name, text), [key, JSON.stringify(value)]);
+    return true;
+  },
+
+  /** Waits until a service worker is in charge of the page. */
+  async waitWorker() {
+    await page.waitForFunction(() => navigator.serviceWorker.controller !== null);
+    return true;
+  },
+
+  /** Waits until the device keeps `count` events of a user. */
+  async waitKept({ user, count }) {
+    await page.waitForFunction(
+      ([name, wanted]) =>
+        new Promise((resolve) => {
+          const opened = indexedDB.open(name);
+          opened.onsuccess = () => {
+            const database = opened.result;
+            const counted = database.transaction("events").objectStore("events").count();
+            counted.onsuccess = () => {
+              database.close();
+              resolve(counted.result >= wanted);
+            };
+          };
+        }),
+      [`lanecast:${user}`, count],
+    );
+    return true;
   },
 
   isolated() {

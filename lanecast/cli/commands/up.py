@@ -46,8 +46,8 @@ def command(as_json: bool, cluster_demo: bool, **system: Any) -> int:
     """Start everything on this machine and keep it running.
 
     Starts the publisher, one or more gateways and the metrics service as child processes, with the event log in the
-    data directory. Prints a line when each is ready, then the address of the dashboard. What they log goes to
-    standard error.
+    data directory. Prints a line when each is ready, then the addresses of the dashboard and of the AI pages. What they
+    log goes to standard error.
     """
     from lanecast.cli.supervise.system import SystemRequest, run_system
 

@@ -93,8 +93,10 @@ class SystemSettings:
     def urls(self) -> dict[str, str]:
         """Return where programs and browsers reach the system."""
         host = _ANY_HOST.get(self.host, self.host)
+        dashboard = f"http://{address(host, self.http_port)}/"
         return {
-            "dashboard": f"http://{address(host, self.http_port)}/",
+            "dashboard": dashboard,
+            "pages": f"{dashboard}pages/",
             "websocket": f"ws://{address(host, self.gateway_port)}{WEBSOCKET_PATH}",
             "publisher": ",".join(self.publishers()),
             "metrics": address(host, self.metrics_port),

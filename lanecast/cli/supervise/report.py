@@ -68,7 +68,9 @@ class ChildReporter:
             self._state_file.write(self._state)
         if self._urls and not self._introduced:
             self._introduced = True
-            self._say(f"{'dashboard':<12} {self._urls['dashboard']}", {"event": "up", "urls": self._urls})
+            places = {"dashboard": self._urls["dashboard"], "AI pages": self._urls["pages"]}
+            lines = (f"{name:<12} {url}" for name, url in places.items())
+            self._say("\n".join(lines), {"event": "up", "urls": self._urls})
 
     def content(self, ready: Ready) -> dict[str, Any]:
         """Return what the ready file says."""

@@ -27,6 +27,17 @@ def test_files_are_found_and_places_in_the_page_get_the_page(root: Path) -> None
     assert find(root, "assets/missing.js") is None
 
 
+def test_a_folder_with_a_page_of_its_own_answers_its_addresses(root: Path) -> None:
+    (root / "pages" / "assets").mkdir(parents=True)
+    (root / "pages" / "index.html").write_text("pages")
+    (root.parent / "index.html").write_text("secret")
+    for path in ("pages", "pages/", "pages/insights", "pages/insights/", "./pages/handoffs"):
+        assert find(root, path) == root / "pages" / "index.html"
+    for path in ("", "page", "rollouts/pages", "assets", "../static/x", "pages/../x", "\0"):
+        assert find(root, path) == root / "index.html", path
+    assert find(root, "pages/assets/missing.js") is None
+
+
 @pytest.mark.parametrize(
     "path", ["../secret.txt", "assets/../../secret.txt", "/etc/passwd", "link.txt", "..", "\0.txt"]
 )

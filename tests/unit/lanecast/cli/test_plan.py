@@ -68,6 +68,7 @@ def test_all_interfaces_are_reached_by_loopback() -> None:
     urls = settings(host="0.0.0.0").urls()
 
     assert urls["dashboard"] == "http://127.0.0.1:7480/"
+    assert urls["pages"] == "http://127.0.0.1:7480/pages/"
     assert urls["publisher"] == "127.0.0.1:7400"
 
 
