@@ -4,9 +4,9 @@ Owns the questions to the health service (`grpc.health.v1`) and the judgement of
 gateway beside their streams; opens no streams and ends none, but returns or raises when one should be left.
 
 An open connection proves nothing: a process that is stopped, a machine that is gone or a half-open connection look like
-silence, and silence is normal. So each client asks now and then. One that says nothing at all while it is asked is given
-up. One that is merely slow to answer still sends events or acknowledgements, and is asked again: where several answers
-in a row are missing, what we say does not reach it (a partition in one direction).
+silence, and silence is normal. So each client asks now and then. One that says nothing at all while it is asked is
+given up. One that is merely slow to answer still sends events or acknowledgements, and is asked again: where several
+answers in a row are missing, what we say does not reach it (a partition in one direction).
 """
 
 from __future__ import annotations

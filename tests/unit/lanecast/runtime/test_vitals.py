@@ -25,11 +25,11 @@ class Health(health_pb2_grpc.HealthServicer):
         """Whether each of the first questions is answered; later ones are not."""
         self.asked = 0
 
-    async def Check(self, request: object, context: object) -> Any:  # noqa: N802, ARG002
+    async def Check(self, request: object, context: object) -> Any:  # noqa: N802
         self.asked += 1
-        if self.answers and self.answers.pop(0):
-            return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
-        await asyncio.Event().wait()
+        if not (self.answers and self.answers.pop(0)):
+            await asyncio.Event().wait()
+        return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
 
 
 @asynccontextmanager
@@ -55,7 +55,7 @@ async def beat(pulse: Pulse) -> None:
 async def test_silence_is_given_up_after_one_question() -> None:
     health = Health([])
     async with serving(health) as channel:
-        with pytest.raises(UnavailableError, match="has not answered for 0.1 s"):
+        with pytest.raises(UnavailableError, match=r"has not answered for 0\.1 s"):
             await watch(channel, "here", Pulse(), INTERVAL, has_choice=False)
     assert health.asked == 1
 
@@ -64,7 +64,7 @@ async def test_events_that_come_do_not_make_up_for_answers_that_never_do() -> No
     health, pulse = Health([]), Pulse()
     async with serving(health) as channel, asyncio.TaskGroup() as group:
         heart = group.create_task(beat(pulse))
-        with pytest.raises(UnavailableError, match="has not answered for 0.3 s"):
+        with pytest.raises(UnavailableError, match=r"has not answered for 0\.3 s"):
             await watch(channel, "here", pulse, INTERVAL, has_choice=False)
         heart.cancel()
     assert health.asked == 3
