@@ -223,9 +223,7 @@ class Upstream:
         request.tail, request.generation = feed.tail, feed.generation
         page: Page | None = None
         try:
-            if link is None:
-                raise UnavailableError("there is no connection to a publisher")
-            page = self._page(await link.read(_page_message(request)))
+            page = self._page(await link.read(_page_message(request))) if link is not None else None
         except StatusError as error:
             hub.page_failed(request, str(error), retryable=status.is_retryable(error.code))
         except LanecastError as error:
@@ -234,9 +232,12 @@ class Upstream:
             log.exception("unexpected failure while reading a page of the log, trying again")
             hub.page_failed(request, "", retryable=True)
         else:
-            if link is self._link:
-                self._shelf.put(request, page, time.monotonic())
-            hub.page(request, page)
+            if page is None:
+                hub.page_failed(request, "there is no connection to a publisher", retryable=True)
+            else:
+                if link is self._link:
+                    self._shelf.put(request, page, time.monotonic())
+                hub.page(request, page)
         finally:
             for other in self._wanted.pop(_place(request)):
                 other.tail, other.generation = request.tail, request.generation

@@ -5,8 +5,8 @@ same pages, which are then read, parsed and encoded once. Called by the upstream
 monotonic clock.
 
 Only pages that say the same to everybody are kept: full ones, with nothing missing before or in them and without
-events that expire. A page also serves a reader that stands in the middle of it; the hub cuts off what that one has seen, and
-from then on it asks for the same pages as the others.
+events that expire. A page also serves a reader that stands in the middle of it; the hub cuts off what that one has
+seen, and from then on it asks for the same pages as the others.
 """
 
 from __future__ import annotations
