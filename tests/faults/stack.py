@@ -21,7 +21,7 @@ import grpc
 from faults import machine
 from faults.checker import Ack, Journal, Key, Lane
 from faults.processes import Service
-from faults.producer import Producer, filler
+from faults.producer import Producer, filler, stored_mark
 from faults.proxy import Proxy
 from faults.recorder import Recorder
 from lanecast.core.priority import LANES, Priority
@@ -320,7 +320,7 @@ async def read_service(target: str, channels: Sequence[str]) -> tuple[dict[Key, 
                 request.after.CopyFrom(ReadAfter(offset=after))
                 page = await stub.ReadEvents(request, timeout=_START_SECONDS)
                 for event in page.batch.events:
-                    stored.setdefault(key, Lane()).add(event.offset, int(event.id, 16))
+                    stored.setdefault(key, Lane()).add(event.offset, stored_mark(event.id))
                 after, more = page.covered_through, page.more
     return stored, 0
 
@@ -339,7 +339,7 @@ def read_segments(folder: Path) -> tuple[dict[Key, Lane], int]:
             for channel, lane, offset, data in connection.execute(query):
                 first_offset = first_offset or offset
                 identity = Event.FromString(data).id
-                stored.setdefault((channel, lane), Lane()).add(offset, int(identity, 16))
+                stored.setdefault((channel, lane), Lane()).add(offset, stored_mark(identity))
         finally:
             connection.close()
     return stored, first_offset
