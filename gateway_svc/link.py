@@ -191,11 +191,9 @@ class Link:
         self._types = types
         self._dispatcher = dispatcher
         self._habits = habits
-        # Its own connection, so that one attempt does not inherit the back-off of the one before.
-        options = (*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1))
-        self._channel = grpc.aio.insecure_channel(target, options=options)
-        # And one for the express stream alone: bulk bytes that the kernel holds cannot be overtaken.
-        self._express_channel = grpc.aio.insecure_channel(target, options=options)
+        self._channel = grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+        # A connection for the express stream alone: bulk bytes that the kernel holds cannot be overtaken.
+        self._express_channel = grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
         self._express = _Stream(self._express_channel, instance, EXPRESS_LANES)
         self._bulk = _Stream(self._channel, instance, BULK_LANES)
         self._clock = ClockWatch(self._express.probe, on_clock)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import replace
 from itertools import count
 
@@ -18,6 +19,7 @@ from gateway_svc.core.hub import Hub
 from gateway_svc.core.items import GapItem, split
 from gateway_svc.core.meter import Meter
 from gateway_svc.core.ports import Page, PageRequest
+from gateway_svc.core.shelf import Shelf
 from gateway_svc.core.types import TypeBook
 from gateway_svc.dispatch import Dispatcher
 from gateway_svc.link import Link, LinkHabits
@@ -31,6 +33,13 @@ from lanecast.v1.publisher_pb2 import ReadAfter, ReadEventsRequest, ReadEventsRe
 log = logging.getLogger(__name__)
 
 CONCURRENT_PAGES = 8
+"""Most pages being read from the publisher at once."""
+
+PAGE_SLICE_NS = 250_000
+"""How long pages are handed out before live events have their turn."""
+
+PAGE_PAUSE_SECONDS = 0.001
+"""And how long the turn is: a loop turn alone would leave the processor to the pages."""
 
 
 class Upstream:
@@ -49,8 +58,14 @@ class Upstream:
         self._link: Link | None = None
         self._linked = asyncio.Event()
         # Bounded by its use: a reader has at most one page outstanding, and readers are bounded by subscriptions.
-        self._pages: asyncio.PriorityQueue[tuple[int, int, PageRequest]] = asyncio.PriorityQueue()
+        self._pages: asyncio.PriorityQueue[tuple[int, int, PageRequest, Page | None]] = asyncio.PriorityQueue()
         self._order = count()
+        self._shelf = Shelf()
+        self._wanted: dict[tuple[object, ...], list[PageRequest]] = {}
+        """Pages being read, and who waits for each."""
+        self._reads = asyncio.Semaphore(CONCURRENT_PAGES)
+        self._reading: set[asyncio.Task[None]] = set()
+        self._slice_began = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._failing: set[str] = set()
         """Targets whose failure is in the log already."""
@@ -77,11 +92,11 @@ class Upstream:
         assert self._dispatcher is not None
         self._dispatcher.start()
         self._tasks.append(asyncio.create_task(self._stay_connected(), name="upstream"))
-        self._tasks += [asyncio.create_task(self._read_pages(), name=f"pages-{n}") for n in range(CONCURRENT_PAGES)]
+        self._tasks.append(asyncio.create_task(self._serve_pages(), name="pages"))
 
     async def close(self) -> None:
         """Disconnect. Idempotent."""
-        tasks, self._tasks = self._tasks, []
+        tasks, self._tasks = [*self._tasks, *self._reading], []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -107,7 +122,10 @@ class Upstream:
 
     def read(self, request: PageRequest) -> None:
         """See `Publisher.read`: CRITICAL goes first."""
-        self._pages.put_nowait((int(request.lane), next(self._order), request))
+        self._ask(request, None)
+
+    def _ask(self, request: PageRequest, page: Page | None) -> None:
+        self._pages.put_nowait((int(request.lane), next(self._order), request, page))
 
     # Connecting
 
@@ -122,6 +140,7 @@ class Upstream:
                 await link.open()
                 self._check_log(target, link.log_id)
                 self._link = link
+                self._shelf.clear()
                 link.add_all()
                 self._linked.set()
                 self._failing.clear()
@@ -162,34 +181,67 @@ class Upstream:
 
     # Pages
 
-    async def _read_pages(self) -> None:
+    async def _serve_pages(self) -> None:
+        """Hand out pages one after another, with pauses: live events go before what was missed."""
+        hub = self._hub
+        assert hub is not None
         while True:
-            _, _, request = await self._pages.get()
+            _, _, request, page = await self._pages.get()
+            await self._linked.wait()
             if request.reader.request is not request:
                 continue
-            await self._linked.wait()
-            link = self._link
-            if link is not None and request.reader.request is request:
-                await self._read_page(link, request)
-            elif link is None:
-                self.read(request)
+            page = page or self._shelf.find(request, time.monotonic())
+            if page is not None:
+                hub.page(request, page)
+                await self._give_way()
+            elif (others := self._wanted.get(_place(request))) is not None:
+                others.append(request)
+            else:
+                self._wanted[_place(request)] = []
+                await self._reads.acquire()
+                task = asyncio.create_task(self._read_page(request), name="read-page")
+                self._reading.add(task)
+                task.add_done_callback(self._on_page_read)
 
-    async def _read_page(self, link: Link, request: PageRequest) -> None:
-        hub = self._hub
+    async def _give_way(self) -> None:
+        """Let live events through after each slice of pages."""
+        now = time.monotonic_ns()
+        if now - self._slice_began > PAGE_SLICE_NS:
+            await asyncio.sleep(PAGE_PAUSE_SECONDS)
+            self._slice_began = time.monotonic_ns()
+
+    def _on_page_read(self, task: asyncio.Task[None]) -> None:
+        self._reading.discard(task)
+        self._reads.release()
+
+    async def _read_page(self, request: PageRequest) -> None:
+        """Read a page, and let it be handed out to all who have asked for it meanwhile."""
+        hub, link = self._hub, self._link
         assert hub is not None
         # A page says more the later it is read: count what has come while the request waited its turn.
         feed = request.reader.feed
         request.tail, request.generation = feed.tail, feed.generation
+        page: Page | None = None
         try:
-            response = await link.read(_page_message(request))
-        except UnavailableError as error:
-            hub.page_failed(request, str(error), retryable=True)
+            page = self._page(await link.read(_page_message(request))) if link is not None else None
         except StatusError as error:
             hub.page_failed(request, str(error), retryable=status.is_retryable(error.code))
         except LanecastError as error:
-            hub.page_failed(request, str(error), retryable=False)
+            hub.page_failed(request, str(error), retryable=isinstance(error, UnavailableError))
+        except Exception:
+            log.exception("unexpected failure while reading a page of the log, trying again")
+            hub.page_failed(request, "", retryable=True)
         else:
-            hub.page(request, self._page(response))
+            if page is None:
+                hub.page_failed(request, "there is no connection to a publisher", retryable=True)
+            else:
+                if link is self._link:
+                    self._shelf.put(request, page, time.monotonic())
+                hub.page(request, page)
+        finally:
+            for other in self._wanted.pop(_place(request)):
+                other.tail, other.generation = request.tail, request.generation
+                self._ask(other, page)
 
     def _page(self, response: ReadEventsResponse) -> Page:
         gaps = [GapItem.of(gap) for gap in response.gaps]
@@ -201,6 +253,11 @@ class Upstream:
             response.covered_through,
             response.more,
         )
+
+
+def _place(request: PageRequest) -> tuple[object, ...]:
+    """Return what tells one page from another."""
+    return request.channel, request.lane, request.epoch, request.after, request.last_n, request.limit
 
 
 def _page_message(request: PageRequest) -> ReadEventsRequest:

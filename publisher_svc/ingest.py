@@ -41,6 +41,7 @@ from publisher_svc.core.expiry import NANOS_PER_MILLI, marked
 from publisher_svc.core.group import Group, groups_of
 from publisher_svc.core.quota import Screen
 from publisher_svc.core.registry import TypeRegistry
+from publisher_svc.core.sparing import Sparing
 from publisher_svc.core.tail import Tail
 from publisher_svc.core.tracing import Tracing
 from publisher_svc.hub import Hub
@@ -136,6 +137,7 @@ class Ingest:
         self._synthetic = {lane: instruments.counter(SYNTHETIC_ACCEPTED, lane=lane.name) for lane in LANES}
         self._rejected = _RejectionCounters(instruments)
         self._activity = activity
+        self._refusals = Sparing()
 
     def start(self) -> None:
         """Begin to commit."""
@@ -323,7 +325,8 @@ class Ingest:
 
     def _refuse_all(self, batch: list[_Waiting], error: LogError) -> None:
         """Refuse what could not be stored, and whatever waits behind it in a producer's channel and lane."""
-        log.error("events were refused: %s", error)
+        if refused := self._refusals.add(len(batch), time.monotonic()):
+            log.error("%d events were refused: %s", refused, error)
         refusal = admission.not_stored(str(error))
         for waiting in batch:
             waiting.submission.order.hold(waiting.channel, waiting.lane, waiting.event_id)

@@ -4,8 +4,9 @@ Owns the questions to the health service (`grpc.health.v1`) and the judgement of
 gateway beside their streams; opens no streams and ends none, but returns or raises when one should be left.
 
 An open connection proves nothing: a process that is stopped, a machine that is gone or a half-open connection look like
-silence, and silence is normal. So each client asks now and then. Only one that says nothing at all while it is asked is
-given up: one that is merely slow to answer still sends events or acknowledgements.
+silence, and silence is normal. So each client asks now and then. One that says nothing at all while it is asked is
+given up. One that is merely slow to answer still sends events or acknowledgements, and is asked again: where several
+answers in a row are missing, what we say does not reach it (a partition in one direction).
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from lanecast.runtime.grpc_server import CHANNEL_OPTIONS
 MIN_HEALTH_SECONDS = 0.1
 """Shortest interval between two questions."""
 
+_UNANSWERED = 3
+"""Questions in a row without an answer after which a publisher is given up that still sends something."""
+
 _SILENT = {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE}
 
 
@@ -39,15 +43,18 @@ async def watch(channel: grpc.aio.Channel, target: str, pulse: Pulse, interval: 
     """Ask a publisher for its health every `interval` seconds, for as long as it may be used.
 
     Raises:
-        UnavailableError: nothing came from it for one to two intervals, although it was asked; or, where there is a
-            choice, it says that it does not serve.
+        UnavailableError: nothing came from it for one to two intervals, although it was asked, or no answer for four;
+            or, where there is a choice, it says that it does not serve.
     """
+    unanswered = 0
     while True:
-        await asyncio.sleep(interval * random.uniform(0.9, 1.1))  # noqa: S311 - spreads the clients, no secret
+        if not unanswered:
+            await asyncio.sleep(interval * random.uniform(0.9, 1.1))  # noqa: S311 - spreads the clients, no secret
         beats = pulse.beats
         serving = await _ask(channel, interval)
-        if serving is None and pulse.beats == beats:
-            raise UnavailableError(f"{target} has not answered for {interval:g} s")
+        unanswered = unanswered + 1 if serving is None else 0
+        if serving is None and (pulse.beats == beats or unanswered == _UNANSWERED):
+            raise UnavailableError(f"{target} has not answered for {interval * unanswered:g} s")
         if serving is False and has_choice:
             raise UnavailableError(f"{target} says that it does not serve at present")
 

@@ -61,9 +61,27 @@ class DedupWindow:
         if self._leaving is not None:
             self._drop_some(self._leaving)
 
+    def fill(self, seen: Iterable[tuple[int, int, int]]) -> None:
+        """Remember many events, each a fingerprint with its offset and log time: `add`, without a call for each."""
+        parts, bucket = self._parts, self._newest
+        for mark, offset, time_ns in seen:
+            if time_ns >= bucket.end_ns:
+                self._start_bucket(time_ns)
+                bucket = self._newest
+            parts[mark & _PART][mark] = offset
+            bucket.marks.append(mark)
+            bucket.last_offset = offset
+            if self._leaving is not None:
+                self._drop_some(self._leaving)
+
     def forget(self, mark: int) -> None:
         """Take an event back whose commit failed."""
         self._parts[mark & _PART].pop(mark, None)
+
+    @property
+    def reaches_back_to_ns(self) -> int:
+        """Log time from which on ids are remembered, give or take ten seconds for longer."""
+        return self._newest.end_ns - _BUCKET_NS - _WINDOW_NS
 
     def __len__(self) -> int:
         return sum(map(len, self._parts))

@@ -12,9 +12,8 @@ import apsw
 from google.protobuf.message import DecodeError
 
 from lanecast.core.limits import DEDUP_WINDOW_SECONDS
-from lanecast.v1.event_pb2 import Event
-from publisher_svc.core.dedup import DedupWindow, fingerprint
-from publisher_svc.log import segment
+from publisher_svc.core.dedup import DedupWindow
+from publisher_svc.log import ids, segment
 from publisher_svc.log.base import ChannelLane, LogError
 
 
@@ -76,9 +75,9 @@ def _open(folder: Path, number: int, state: Recovered) -> segment.SegmentReader:
 
 
 def _recover_ids(folder: Path, state: Recovered, since_ns: int) -> None:
+    state.dedup.fill(ids.kept(folder, since_ns))
     for _, number in state.segments:
         reader = segment.SegmentReader(folder, number)
         if reader.newest_time() >= since_ns:
-            for channel, offset, time_ns, data in reader.since(since_ns):
-                state.dedup.add(fingerprint(channel, Event.FromString(data).id), offset, time_ns)
+            state.dedup.fill(ids.seen(reader, since_ns))
         reader.close()

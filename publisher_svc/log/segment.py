@@ -110,7 +110,7 @@ def make_durable(folder: Path, number: int) -> None:
     try:
         for file in (wal_of(path), path, folder):
             if file.exists():
-                _sync_path(file)
+                sync_path(file)
     except OSError as error:
         raise LogError(f"cannot make {path} durable: {error.strerror}") from error
 
@@ -188,8 +188,8 @@ class SegmentWriter:
         try:
             if self._wal_descriptor is None:
                 self._wal_descriptor = os.open(wal_of(self.path), os.O_RDWR)
-                _sync_path(self.path)
-                _sync_path(self.path.parent)
+                sync_path(self.path)
+                sync_path(self.path.parent)
             os.fdatasync(self._wal_descriptor)
         except OSError as error:
             raise LogError(f"cannot make {self.path} durable: {error.strerror}") from error
@@ -262,10 +262,10 @@ class SegmentReader:
             (channel, Priority(lane)): offset for channel, lane, offset in self._connection.execute(query, (after,))
         }
 
-    def since(self, time_ns: int) -> Iterable[tuple[str, int, int, bytes]]:
-        """Yield (channel, offset, time, data) of all events accepted at or after a time, by going through all."""
+    def since(self, time_ns: int) -> Iterable[tuple[str, bytes, int, int]]:
+        """Yield (channel, data, offset, time) of all events accepted at or after a time, by going through all."""
         query = (
-            "SELECT lane.channel, event.position, event.time, event.data FROM event JOIN lane ON lane.id = event.lane"
+            "SELECT lane.channel, event.data, event.position, event.time FROM event JOIN lane ON lane.id = event.lane"
             " WHERE event.time >= ? ORDER BY event.position"
         )
         return self._connection.execute(query, (time_ns,))
@@ -307,7 +307,8 @@ def _connect_closed(path: Path) -> apsw.Connection:
         raise LogError(f"cannot open {path}: {error}") from error
 
 
-def _sync_path(path: Path) -> None:
+def sync_path(path: Path) -> None:
+    """Flush a file, or what a folder says of its files."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from pathlib import Path
 
-from publisher_svc.log import segment
+from publisher_svc.log import ids, segment
 from publisher_svc.log.base import ChannelLane, Page, StoredEvent
 
 _WALK_STEPS = 2_000
@@ -69,14 +69,21 @@ class Segments:
             offset = event.prev_offset
         return offset
 
-    def drop_oldest(self, ended_through: int, oldest_kept_ns: int, max_bytes: int) -> None:
-        """Delete segments that are too old, or too large together; none with a number above `ended_through`."""
+    def drop_oldest(self, ended_through: int, oldest_kept_ns: int, max_bytes: int, wanted_ns: int) -> None:
+        """Delete segments that are too old, or too large together; none with a number above `ended_through`.
+
+        The ids of events accepted at or after `wanted_ns` are kept.
+        """
+        ids.forget(self._folder, wanted_ns)
         sizes = [segment.size_of(self._folder, number) for number in self._numbers]
         while len(self._numbers) > 1 and self._numbers[0] <= ended_through:
-            too_old = self._reader_at(0).newest_time() < oldest_kept_ns
-            if not too_old and sum(sizes) <= max_bytes:
+            reader = self._reader_at(0)
+            newest_ns = reader.newest_time()
+            if newest_ns >= oldest_kept_ns and sum(sizes) <= max_bytes:
                 return
             number = self._numbers[0]
+            if newest_ns >= wanted_ns:
+                ids.keep(self._folder, number, reader, wanted_ns)
             self._firsts.pop(0)
             self._numbers.pop(0)
             sizes.pop(0)

@@ -408,8 +408,8 @@ class SqliteEventLog:
 
     def _apply_retention(self) -> None:
         oldest_kept = time.time_ns() - int(self._settings.retention_seconds * 1e9)
-        limit = self._settings.retention_bytes
-        self._reading.submit(self._segments.drop_oldest, self._ended_through, oldest_kept, limit).result()
+        limit, wanted = self._settings.retention_bytes, self._dedup.reaches_back_to_ns
+        self._reading.submit(self._segments.drop_oldest, self._ended_through, oldest_kept, limit, wanted).result()
 
     def _finish(self, writer: segment.SegmentWriter, checkpoint: Callable[[Path], None]) -> None:
         writer.release()

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from random import Random
+from zlib import crc32
 
 from faults.checker import Ack, Key
 from lanecast import Ack as SdkAck
@@ -33,6 +34,14 @@ def mark_of(producer: int, sequence: int) -> int:
 def event_id(mark: int) -> str:
     """Return the id of an event."""
     return f"{mark:016x}"
+
+
+def stored_mark(identity: str) -> int:
+    """Return the mark of an id that was stored; of one that came out wrong, a number that nobody published."""
+    try:
+        return int(identity, 16)
+    except ValueError:
+        return 1 << 63 | crc32(identity.encode())
 
 
 def filler(size: int) -> str:

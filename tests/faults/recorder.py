@@ -136,6 +136,8 @@ class Recorder:
             (channel, int(lane)): Journal(name, (channel, int(lane)), excused) for channel in channels for lane in lanes
         }
         self.latency = latency if latency is not None else {int(lane): Sketch() for lane in lanes}
+        self.edge_latency: dict[int, Sketch] | None = None
+        """Takes the time from accept to the making of the frame, as the gateway says: without this process."""
         self.newest_ns = 0
         """When the newest event it got was handed to the SDK."""
         self.connections = 0
@@ -335,6 +337,7 @@ class Recorder:
             return
         now, prefix, replayed, epoch = time.time_ns(), self._prefix, batch.replayed, batch.epoch
         sketch = None if replayed else self.latency[batch.lane]
+        sent_ns = batch.edge_send_time_unix_nano
         for event in batch.events:
             offset, identity = event.offset, event.id
             try:
@@ -350,6 +353,8 @@ class Recorder:
             self.newest_ns = max(self.newest_ns, event.create_time_unix_nano)
             if sketch is not None:
                 sketch.record_ns(now - event.accept_time_unix_nano)
+                if self.edge_latency is not None:
+                    self.edge_latency[batch.lane].record_ns(sent_ns - event.accept_time_unix_nano)
         if replayed:
             self.replayed += len(batch.events)
 

@@ -21,7 +21,7 @@ import grpc
 from faults import machine
 from faults.checker import Ack, Journal, Key, Lane
 from faults.processes import Service
-from faults.producer import Producer, filler
+from faults.producer import Producer, filler, stored_mark
 from faults.proxy import Proxy
 from faults.recorder import Recorder
 from lanecast.core.priority import LANES, Priority
@@ -88,6 +88,7 @@ class Stack:
         self.producers: list[Producer] = []
         self.recorders: list[Recorder] = []
         self.latency = {int(lane): Sketch() for lane in LANES}
+        self.edge_latency = {int(lane): Sketch() for lane in LANES}
         self.channels = [f"fault:{number}" for number in range(plan.channels)]
         self._entries: list[str] = []
         self._quiet = asyncio.Event()
@@ -141,6 +142,7 @@ class Stack:
             excused=self.plan.excused,
             latency=self.latency,
         )
+        recorder.edge_latency = self.edge_latency
         self.recorders.append(recorder)
         self._reading.append(asyncio.create_task(recorder.run()))
         return recorder
@@ -287,8 +289,11 @@ class Stack:
 
     def take_latency(self) -> dict[str, float]:
         """Return p99 by lane of what was delivered live since the last call, accept to receipt, in milliseconds."""
-        taken = {Priority(lane): sketch.take() for lane, sketch in self.latency.items()}
-        return {lane.name: round(sketch.quantile(0.99) * 1e3, 2) for lane, sketch in taken.items() if sketch.count}
+        return _p99(self.latency)
+
+    def take_edge_latency(self) -> dict[str, float]:
+        """Return the same up to the frame that a gateway made: what the clients here take is not in it."""
+        return _p99(self.edge_latency)
 
     async def stored(self) -> tuple[dict[Key, Lane], int]:
         """Return what is in the embedded log, and the smallest offset in it. The publisher must have ended.
@@ -296,6 +301,11 @@ class Stack:
         Reads the files and not through the service: what is judged is not asked for its opinion.
         """
         return await asyncio.to_thread(read_segments, self.data / "log")
+
+
+def _p99(sketches: dict[int, Sketch]) -> dict[str, float]:
+    taken = {Priority(lane): sketch.take() for lane, sketch in sketches.items()}
+    return {lane.name: round(sketch.quantile(0.99) * 1e3, 2) for lane, sketch in taken.items() if sketch.count}
 
 
 async def read_service(target: str, channels: Sequence[str]) -> tuple[dict[Key, Lane], int]:
@@ -310,7 +320,7 @@ async def read_service(target: str, channels: Sequence[str]) -> tuple[dict[Key, 
                 request.after.CopyFrom(ReadAfter(offset=after))
                 page = await stub.ReadEvents(request, timeout=_START_SECONDS)
                 for event in page.batch.events:
-                    stored.setdefault(key, Lane()).add(event.offset, int(event.id, 16))
+                    stored.setdefault(key, Lane()).add(event.offset, stored_mark(event.id))
                 after, more = page.covered_through, page.more
     return stored, 0
 
@@ -329,7 +339,7 @@ def read_segments(folder: Path) -> tuple[dict[Key, Lane], int]:
             for channel, lane, offset, data in connection.execute(query):
                 first_offset = first_offset or offset
                 identity = Event.FromString(data).id
-                stored.setdefault((channel, lane), Lane()).add(offset, int(identity, 16))
+                stored.setdefault((channel, lane), Lane()).add(offset, stored_mark(identity))
         finally:
             connection.close()
     return stored, first_offset

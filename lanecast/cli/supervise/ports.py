@@ -1,33 +1,38 @@
-"""Looks whether ports are free before anything is started.
+"""The ports of a system: looked for before anything is started, and held for as long as it runs.
 
 Owns the probe. It binds without SO_REUSEPORT: with it, a second system would share the first one's ports in silence.
+What it has bound it keeps, without listening: Linux then gives the port neither to an outgoing connection nor to anyone
+who asks for a free one, while a service, which sets SO_REUSEADDR as the probe does, may listen there, and again after a
+restart. Other systems would not let the service in: there the port is free, and may be taken, until it listens.
 """
 
 from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
 from lanecast.errors import ConfigError, StartError
 
 
-def choose_ports(host: str, wanted: Mapping[str, int]) -> dict[str, int]:
-    """Return the ports by option name; a free one is chosen where 0 is wanted.
+@contextmanager
+def held_ports(host: str, wanted: Mapping[str, int]) -> Iterator[dict[str, int]]:
+    """Give the ports by option name, a free one where 0 is wanted, and hold them.
 
     Raises:
         ConfigError: two options name the same port, or `host` is no address of this machine.
         StartError: ports are in use or may not be bound; names all of them.
     """
     _check_distinct(wanted)
-    bound: list[socket.socket] = []
     chosen: dict[str, int] = {}
     problems: list[str] = []
-    try:
+    with ExitStack() as bound:
         for name, port in wanted.items():
             try:
-                bound.append(_bind(host, port))
-                chosen[name] = bound[-1].getsockname()[1]
+                probe = bound.enter_context(_bind(host, port))
+                chosen[name] = probe.getsockname()[1]
             except PermissionError:
                 problems.append(f"port {port} ({name}) needs privileges")
             except OSError as error:
@@ -36,12 +41,11 @@ def choose_ports(host: str, wanted: Mapping[str, int]) -> dict[str, int]:
                         f"cannot listen on {host}: {error.strerror or error}; choose another --host"
                     ) from error
                 problems.append(f"port {port} ({name}) is in use")
-    finally:
-        for probe in bound:
-            probe.close()
-    if problems:
-        raise StartError(f"{'; '.join(problems)}: choose other ports, or stop what listens on {host} there")
-    return chosen
+        if problems:
+            raise StartError(f"{'; '.join(problems)}: choose other ports, or stop what listens on {host} there")
+        if sys.platform != "linux":
+            bound.close()
+        yield chosen
 
 
 def _check_distinct(wanted: Mapping[str, int]) -> None:

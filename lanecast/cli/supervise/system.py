@@ -9,6 +9,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +20,7 @@ from lanecast.cli.core.plan import Launch, SystemSettings, plan_system
 from lanecast.cli.supervise.data_dir import STATE_FILE, DataDirLock
 from lanecast.cli.supervise.loop import SupervisorLoop
 from lanecast.cli.supervise.nats_server import find_binary
-from lanecast.cli.supervise.ports import choose_ports
+from lanecast.cli.supervise.ports import held_ports
 from lanecast.cli.supervise.ready_file import ReadyFile
 from lanecast.cli.supervise.report import ChildReporter
 from lanecast.errors import ConfigError, StartError
@@ -78,8 +79,8 @@ def run_system(request: SystemRequest, also: Callable[[SystemSettings], Sequence
         StartError: ports or the data directory cannot be used.
     """
     ready_file = ReadyFile(request.ready_file.absolute()) if request.ready_file else None
-    with DataDirLock(request.data_dir.absolute()):
-        settings = _settle(request)
+    with DataDirLock(request.data_dir.absolute()), ExitStack() as ports:
+        settings = _settle(request, ports)
         if ready_file is not None:
             ready_file.remove()
         launches = [*plan_system(settings), *(also(settings) if also else ())]
@@ -91,13 +92,13 @@ def run_system(request: SystemRequest, also: Callable[[SystemSettings], Sequence
         return asyncio.run(SupervisorLoop(launches, reporter).run())
 
 
-def _settle(request: SystemRequest) -> SystemSettings:
+def _settle(request: SystemRequest, held: ExitStack) -> SystemSettings:
     _check_log(request)
     servers: tuple[nats.NatsServer, ...] = ()
     if request.cluster_demo:
-        request, servers = _with_cluster(request)
+        request, servers = _with_cluster(request, held)
     more = [f"publisher {number}" for number in range(2, request.publishers + 1)]
-    ports = choose_ports(request.host, {**request.ports, **dict.fromkeys(more, 0)})
+    ports = held.enter_context(held_ports(request.host, {**request.ports, **dict.fromkeys(more, 0)}))
     return SystemSettings(
         data_dir=request.data_dir.absolute(),
         host=request.host,
@@ -120,10 +121,10 @@ def _settle(request: SystemRequest) -> SystemSettings:
     )
 
 
-def _with_cluster(request: SystemRequest) -> tuple[SystemRequest, tuple[nats.NatsServer, ...]]:
+def _with_cluster(request: SystemRequest, held: ExitStack) -> tuple[SystemRequest, tuple[nats.NatsServer, ...]]:
     """Return the request that the cluster demo makes of another one, and the servers that belong to it."""
     names = [f"NATS {number}" for number in range(3 * nats.COUNT)]
-    ports = choose_ports(nats.HOST, dict.fromkeys(names, 0))
+    ports = held.enter_context(held_ports(nats.HOST, dict.fromkeys(names, 0)))
     cluster = _prepare_nats(request.data_dir.absolute(), list(ports.values()))
     changed = replace(
         request,

@@ -14,7 +14,7 @@ from lanecast.cli.core.plan import Launch, SystemSettings, plan_system
 from lanecast.cli.core.supervisor import SupervisorPolicy
 from lanecast.cli.supervise.loop import SupervisorLoop
 from lanecast.cli.supervise.nats_server import _is_current
-from lanecast.cli.supervise.ports import choose_ports
+from lanecast.cli.supervise.ports import held_ports
 from lanecast.cli.supervise.system import _prepare_nats
 from lanecast.core import exit_codes
 
@@ -40,22 +40,25 @@ class Watcher:
 
 async def test_three_servers_form_a_cluster_survive_a_kill_and_end_with_the_supervisor(tmp_path: Path) -> None:
     names = [str(number) for number in range(3 * nats.COUNT)]
-    cluster = _prepare_nats(tmp_path, list(choose_ports(nats.HOST, dict.fromkeys(names, 0)).values()))
-    assert oct(cluster.servers[0].config_file.stat().st_mode & 0o777) == "0o600"
-    launches = [each for each in plan_system(SystemSettings(tmp_path, nats=cluster.servers)) if each.service == "nats"]
-    watcher = Watcher()
-    loop = SupervisorLoop(launches, watcher, SupervisorPolicy(start_seconds=50.0))
-    running = asyncio.create_task(loop.run())
-    await watcher.all.wait()
-    assert len(watcher.pids) == nats.COUNT
+    with held_ports(nats.HOST, dict.fromkeys(names, 0)) as ports:
+        cluster = _prepare_nats(tmp_path, list(ports.values()))
+        assert oct(cluster.servers[0].config_file.stat().st_mode & 0o777) == "0o600"
+        launches = [
+            each for each in plan_system(SystemSettings(tmp_path, nats=cluster.servers)) if each.service == "nats"
+        ]
+        watcher = Watcher()
+        loop = SupervisorLoop(launches, watcher, SupervisorPolicy(start_seconds=50.0))
+        running = asyncio.create_task(loop.run())
+        await watcher.all.wait()
+        assert len(watcher.pids) == nats.COUNT
 
-    watcher.all.clear()
-    os.kill(watcher.pids[0], signal.SIGKILL)  # what runs the server; the server ends with it
-    await watcher.all.wait()
+        watcher.all.clear()
+        os.kill(watcher.pids[0], signal.SIGKILL)  # what runs the server; the server ends with it
+        await watcher.all.wait()
 
-    for server in cluster.servers:
-        assert await asyncio.to_thread(_is_current, server.monitor_url)
-    loop.stop()
-    assert await running == exit_codes.OK
-    for server in cluster.servers:
-        assert not await asyncio.to_thread(_is_current, server.monitor_url)
+        for server in cluster.servers:
+            assert await asyncio.to_thread(_is_current, server.monitor_url)
+        loop.stop()
+        assert await running == exit_codes.OK
+        for server in cluster.servers:
+            assert not await asyncio.to_thread(_is_current, server.monitor_url)

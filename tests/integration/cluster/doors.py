@@ -46,15 +46,22 @@ class Door:
     def resume(self) -> None:
         self._passing.set()
 
+    def strand(self) -> None:
+        """Pass nothing more on the connections there are; new ones work."""
+        self._passing.clear()
+        self._passing = asyncio.Event()
+        self._passing.set()
+
     async def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         try:
-            await self._passing.wait()
+            passing = self._passing
+            await passing.wait()
             there, back = await asyncio.open_connection(self._host, self._port)
             try:
-                await self._both_ways(reader, writer, there, back)
+                await self._both_ways(passing, (reader, writer), (there, back))
             finally:
                 back.close()
         except (OSError, asyncio.CancelledError):
@@ -65,12 +72,14 @@ class Door:
 
     async def _both_ways(
         self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        there: asyncio.StreamReader,
-        back: asyncio.StreamWriter,
+        passing: asyncio.Event,
+        near: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        far: tuple[asyncio.StreamReader, asyncio.StreamWriter],
     ) -> None:
-        ways = [asyncio.create_task(self._one_way(reader, back)), asyncio.create_task(self._one_way(there, writer))]
+        ways = [
+            asyncio.create_task(self._one_way(passing, near[0], far[1])),
+            asyncio.create_task(self._one_way(passing, far[0], near[1])),
+        ]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -78,9 +87,10 @@ class Door:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
 
-    async def _one_way(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    @staticmethod
+    async def _one_way(passing: asyncio.Event, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         while data := await source.read(65536):
-            await self._passing.wait()
+            await passing.wait()
             sink.write(data)
             await sink.drain()
 

@@ -256,3 +256,12 @@ async def read(client: Any, count: int) -> list[str]:
         assert kind in {"events", "ping", "advance"}, frame
         found += [event.id for event in frame.events.events]
     return found
+
+
+async def test_programs_that_share_a_process_leave_a_dead_connection_each_by_itself(address: str) -> None:
+    async with doors(address, count=1) as (door,), publishing(door.address) as one, publishing(door.address) as two:
+        door.strand()
+        for publisher in (one, two):
+            ack = await publisher.publish(CHANNEL, ConciergeInsight(text="after"), priority=Priority.HIGH)
+            assert ack.offset > 0
+        assert [one.statistics().connections, two.statistics().connections] == [2, 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -95,6 +96,30 @@ async def test_history_comes_before_live_events(
         assert await client.events(len(offsets)) == offsets
         publisher.publish("agent:42", NORMAL, "live")
         assert await client.events(1) == [301]
+
+
+async def test_sessions_that_missed_the_same_share_its_pages(gateway: Running, publisher: FakePublisher) -> None:
+    publisher.publish("agent:42", NORMAL, *(f"n{number}" for number in range(300)))
+    publisher.reading.clear()
+    async with (
+        gateway.client() as one,
+        gateway.client() as two,
+        gateway.client() as three,
+        asyncio.TaskGroup() as group,
+    ):
+        clients = (one, two, three)
+        lanes = [NORMAL.wire_value]
+        answers = [
+            group.create_task(client.subscribe("agent:42", lanes=lanes, start=START_EARLIEST)) for client in clients
+        ]
+        while not publisher.reads:
+            await asyncio.sleep(0)
+        publisher.reading.set()
+        for client, answer in zip(clients, answers, strict=True):
+            await answer
+            assert await client.events(300) == list(range(1, 301))
+    full_pages = [read.after.offset for read in publisher.reads if read.after.offset < 256]
+    assert sorted(full_pages) == [0, 64, 128, 192]
 
 
 async def test_a_truncated_position_gets_a_gap_first(gateway: Running, publisher: FakePublisher) -> None:

@@ -14,11 +14,30 @@ from lanecast.v1.event_pb2 import GAP_REASON_AHEAD, GAP_REASON_EPOCH_UNKNOWN
 from publisher_svc.core.dedup import DedupWindow, fingerprint
 from publisher_svc.core.registry import RegistryError, TypeRegistry
 from publisher_svc.core.resume import Resumption, resume
+from publisher_svc.core.sparing import Sparing
 from publisher_svc.core.tail import Tail
 from publisher_svc.log.base import ChannelLane, Entry
 
 SECOND = 10**9
 KEY = ("a", Priority.LOW)
+
+
+def test_filling_the_window_is_adding_one_by_one() -> None:
+    seen = [(fingerprint("a", str(number)), number, number * SECOND) for number in range(300)]
+    one, other = DedupWindow(), DedupWindow()
+    one.fill(seen)
+    for each in seen:
+        other.add(*each)
+    found = [[window.find(mark) for mark, _, _ in seen] for window in (one, other)]
+    assert found[0] == found[1]
+    assert found[0][:160] == [None] * 160
+    assert found[0][-1] == 299
+    assert one.reaches_back_to_ns == other.reaches_back_to_ns <= (299 - 120) * SECOND
+
+
+def test_a_failure_that_goes_on_is_told_now_and_then_with_how_much_it_was() -> None:
+    sparing = Sparing(10)
+    assert [sparing.add(3, now) for now in (0.0, 1.0, 9.9, 10.0, 11.0, 25.0)] == [3, 0, 0, 9, 0, 6]
 
 
 def test_an_id_is_found_for_120_s_and_then_dropped() -> None:

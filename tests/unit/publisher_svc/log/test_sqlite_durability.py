@@ -471,3 +471,49 @@ async def test_an_id_whose_event_retention_took_is_still_a_duplicate(tmp_path: P
     await log.append([again])
     assert (again.duplicate, again.offset) == (True, 1)
     await log.close()
+
+
+async def test_a_late_retry_is_known_after_a_start_although_retention_took_its_event(tmp_path: Path) -> None:
+    settings = SqliteLogSettings(segment_pages=8, retention_bytes=32 * 1024)
+    crash(tmp_path, events=1)
+    log = SqliteEventLog.open(tmp_path, settings)
+    await fill(log, 100, "later", size=1000)
+    assert await log.get(1) is None
+    await log.close()
+    log = SqliteEventLog.open(tmp_path, settings)
+    again = [entry("e0"), entry("later0"), entry("later99")]
+    await log.append(again)
+    assert [(each.duplicate, each.offset) for each in again] == [(True, 1), (True, 2), (True, 101)]
+    await log.close()
+
+
+async def test_ids_of_deleted_events_are_forgotten_when_their_time_is_over(tmp_path: Path) -> None:
+    settings = SqliteLogSettings(segment_pages=8, retention_bytes=32 * 1024)
+    log = SqliteEventLog.open(tmp_path, settings)
+    await fill(log, 100, size=1000)
+    assert list(tmp_path.glob("*.ids"))
+    for number in range(100):
+        await log.append([entry(f"late{number}", 1000, time.time_ns() + HOUR_NS)])
+        await log.settle()
+    late = {path.stem for path in tmp_path.glob("*.ids")}
+    await log.close()
+    log = SqliteEventLog.open(tmp_path, settings)
+    again = [entry("e0"), entry("late0")]
+    await log.append(again)
+    assert [each.duplicate for each in again] == [False, True]
+    assert late
+    assert min(map(int, late)) > 3, "those of the first segments are gone"
+    await log.close()
+
+
+async def test_an_event_whose_id_is_not_its_first_field_is_recognised_after_a_start(tmp_path: Path) -> None:
+    log = SqliteEventLog.open(tmp_path)
+    odd = entry("odd")
+    odd.data = Event(channel="a").SerializeToString() + odd.data
+    await log.append([odd])
+    await log.close()
+    log = SqliteEventLog.open(tmp_path)
+    again = entry("odd")
+    await log.append([again])
+    assert again.duplicate
+    await log.close()
