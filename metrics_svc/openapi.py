@@ -65,7 +65,7 @@ OPERATIONS = (
         metrics_pb2.WatchMetricsResponse.DESCRIPTOR, (*_FIGURES, "interval", "include"), media="text/event-stream",
         errors=(400, 429, 503),
         text="Server-sent events: `metrics` with the message as data, `alert` with one that changed, `drain` last."
-        " With `include` also `status`, a GetOptimizationStatusResponse each 5 s, and `rollout`, a Rollout that changed.",
+        " With `include` also `status`, a GetOptimizationStatusResponse each 5 s, `rollout`, a Rollout that changed.",
     ),
     Operation(
         "get", f"{PREFIX}/alerts", "Alerts, newest first",
