@@ -1,13 +1,15 @@
 // Drives a real Chromium for tests/e2e: reads one JSON command per line from standard input, writes one JSON answer per
 // line to standard output, and closes the browser when the input ends. Screenshots go to the folder given as argument.
 
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
 const [, , results = "."] = process.argv;
+const AXE = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const WAIT_MS = 15_000;
 
 const profile = await mkdtemp(join(tmpdir(), "lanecast-page-"));
@@ -79,6 +81,30 @@ const COMMANDS = {
   async click({ selector }) {
     await page.locator(selector).first().click();
     return true;
+  },
+
+  async fill({ selector, text }) {
+    await page.locator(selector).first().fill(text);
+    return true;
+  },
+
+  /** What has the focus, in words. */
+  focused() {
+    return page.evaluate(() => {
+      const element = document.activeElement;
+      return element ? `${element.tagName.toLowerCase()} ${element.ariaLabel ?? element.textContent.trim()}` : "";
+    });
+  },
+
+  /** What axe finds wrong with the page as it is, one line for each rule and element. */
+  async axe() {
+    await page.evaluate(AXE);
+    return page.evaluate(async () => {
+      const { violations } = await globalThis.axe.run(document, { resultTypes: ["violations"] });
+      return violations.flatMap(({ id, nodes }) =>
+        nodes.map(({ target, failureSummary }) => `${id} ${target}: ${failureSummary}`),
+      );
+    });
   },
 
   async look({ scheme = "light", width = 1440, height = 1000 }) {

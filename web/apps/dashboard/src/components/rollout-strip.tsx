@@ -33,9 +33,18 @@ export function RolloutStrip({ live }: { live: Live }) {
     <aside className="strip" aria-label="Delivery policy">
       <p>
         Events are delivered by <strong>{MIGRATION.from}</strong>: in bundles, twice a second.
-        <span className="muted"> Move them by stages; what harms is taken back by itself.</span>
+        <span className="muted">
+          {" "}
+          Move them by stages; what harms is taken back by itself.{draft && " A draft is ready."}
+        </span>
       </p>
-      <button type="button" className="primary" data-testid="migrate" onClick={() => setOpen(true)}>
+      <button
+        type="button"
+        className="primary"
+        data-testid="migrate"
+        data-draft={draft !== undefined}
+        onClick={() => setOpen(true)}
+      >
         Migrate {MIGRATION.from} <span aria-hidden="true">→</span>
         <span className="visually-hidden">to</span> {MIGRATION.to}
       </button>

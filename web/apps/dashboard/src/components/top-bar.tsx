@@ -88,7 +88,7 @@ function Health({ live }: { live: Live }) {
           <span>–</span>
         ) : (
           <>
-            <span>
+            <span className="wide">
               <span className="muted">p50</span> {duration(server.p50)}
             </span>
             <span>
@@ -107,7 +107,8 @@ function PauseButton({ live }: { live: Live }) {
   const waiting = missed > 0 ? ` (${missed.toLocaleString("en")} new)` : "";
   return (
     <button type="button" aria-keyshortcuts="p" onClick={() => live.feed.setPaused(!paused)} title="Key: P">
-      <span aria-hidden="true">{paused ? "▶" : "❚❚"}</span> {paused ? `Resume${waiting}` : "Pause"}
+      <span aria-hidden="true">{paused ? "▶" : "❚❚"}</span>{" "}
+      <span className="word">{paused ? `Resume${waiting}` : "Pause"}</span>
     </button>
   );
 }

@@ -98,6 +98,7 @@ function Alert({ alert, disabled, onTake }: { alert: AlertJson; disabled: boolea
   const lane = LANE_INFO.find((info) => alert.lane === `PRIORITY_${info.lane}`);
   const since = time(alert.startTime) ?? now;
   const end = time(alert.endTime);
+  const [what, advice] = halves(alert.summary);
   const silent = time(alert.silencedUntil);
   return (
     <li className="alert" data-state={state} data-severity={severity} data-taken={alert.acknowledgedBy !== ""}>
@@ -116,7 +117,9 @@ function Alert({ alert, disabled, onTake }: { alert: AlertJson; disabled: boolea
             </span>
           )}
         </p>
-        <p>{alert.summary}</p>
+        <p>
+          {what} <span className="muted">{advice}</span>
+        </p>
         <p className="muted figure">
           {end === null
             ? `since ${moment(since)}, ${span((now - since) / 1_000)}`
@@ -132,6 +135,12 @@ function Alert({ alert, disabled, onTake }: { alert: AlertJson; disabled: boolea
       )}
     </li>
   );
+}
+
+/** What is wrong, and what there is to know and to do about it. */
+function halves(summary: string): readonly [string, string] {
+  const end = summary.indexOf(". ");
+  return end < 0 ? [summary, ""] : [summary.slice(0, end + 1), summary.slice(end + 2)];
 }
 
 const SILENCES = [

@@ -31,7 +31,12 @@ export function makeChart(target: HTMLElement, settings: ChartSettings): uPlot {
       scales: { x: { time: true }, y: { distr: 3, range: () => range() } },
       axes: [
         { ...axis, space: 70, size: 24, values: times },
-        { ...axis, size: 46, values: (_, splits) => splits.map((ms) => (isDecade(ms) ? milliseconds(ms) : "")) },
+        {
+          ...axis,
+          size: 46,
+          grid: { ...axis.grid, filter: (_, splits) => splits.map((ms) => (isDecade(ms) ? ms : null)) },
+          values: (_, splits) => splits.map((ms) => (isDecade(ms) ? milliseconds(ms) : "")),
+        },
       ],
       series: [
         {},

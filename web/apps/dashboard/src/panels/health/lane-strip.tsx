@@ -70,7 +70,7 @@ export function LaneStrip({ live }: { live: Live }) {
     },
     burn5: cell(now, "×"),
     burn60: cell(hour, "×"),
-    left: { value: left, text: left === null ? "–" : percent(left) },
+    left: { value: left, text: left === null ? "–" : leftOf(left) },
   }));
   return (
     <Panel
@@ -123,7 +123,7 @@ function LaneTile({ info, figures, limit, now, hour, left }: TileProps) {
         <Figure name="in limit" value={shown(server && figures.withinBudget, (share) => percent(share, 1))} />
         <Figure name="burn 5 min" value={shown(now, times)} strong={exceeds(now, 1)} />
         <Figure name="burn 1 h" value={shown(hour, times)} strong={exceeds(hour, 1)} />
-        <Figure name="budget left" value={shown(left, percent)} strong={left !== null && left <= 0} />
+        <Figure name="budget left" value={shown(left, leftOf)} strong={left !== null && left <= 0} />
       </dl>
     </li>
   );
@@ -135,6 +135,11 @@ const WITHIN = { tone: "good", mark: "✓", word: "within" } as const;
 
 function shown(value: number | null | undefined, write: (value: number) => string): string {
   return value === null || value === undefined ? "–" : write(value);
+}
+
+/** What is left of a budget; an overspent one as how often it is spent. */
+function leftOf(share: number): string {
+  return share >= -1 ? percent(share) : `spent ${Math.round(1 - share).toLocaleString("en")}×`;
 }
 
 function exceeds(value: number | null, most: number): boolean {

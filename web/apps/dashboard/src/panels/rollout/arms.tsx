@@ -1,76 +1,76 @@
-// Both arms side by side: the latency of each lane on the old and on the new policy, over the last minute.
+// Both arms side by side, lane by lane: what the newest look found of the new policy against the old one, each figure with
+// the interval that the samples leave.
 
-import { LANES, type Lane } from "@lanecast/client";
-import type { Column, TableRow } from "../../components/data-table.tsx";
-import { DataTable } from "../../components/data-table.tsx";
-import { type Notice, Panel } from "../../components/panel.tsx";
-import { get } from "../../data/api.ts";
-import { Resource, useResource } from "../../data/resource.ts";
-import type { RolloutJson } from "../../data/types.ts";
-import { duration, number } from "../../format.ts";
-import { type LaneFigures, type Quantiles, readFigures, type WatchMetricsJson } from "../../metrics.ts";
+import { type Column, DataTable, type TableRow } from "../../components/data-table.tsx";
+import { Panel } from "../../components/panel.tsx";
+import { name } from "../../data/protojson.ts";
+import type { RolloutJson, RuleResultJson } from "../../data/types.ts";
 import { words } from "../../words.ts";
-
-type ArmFigures = Readonly<Record<Lane, LaneFigures>>;
-
-const ARMS = new Resource<{ baseline: ArmFigures; candidate: ArmFigures }>(async (signal) => {
-  const ask = (arm: string) =>
-    get<NonNullable<WatchMetricsJson["latency"]>>(`/latency-metrics?window=60s&arm=${arm}`, signal);
-  const [baseline, candidate] = await Promise.all([ask("baseline"), ask("candidate")]);
-  return { baseline: readFigures({ latency: baseline }), candidate: readFigures({ latency: candidate }) };
-}, 3_000);
+import { figureOf, parts } from "./scale.ts";
 
 const COLUMNS: readonly Column[] = [
   { key: "lane", label: "lane" },
-  { key: "basis50", label: "old p50", numeric: true },
-  { key: "new50", label: "new p50", numeric: true },
-  { key: "basis99", label: "old p99", numeric: true },
-  { key: "new99", label: "new p99", numeric: true },
-  { key: "change", label: "p99 new / old", numeric: true },
-  { key: "basisCount", label: "old samples", numeric: true },
-  { key: "newCount", label: "new samples", numeric: true },
+  { key: "old", label: "samples, old", numeric: true },
+  { key: "new", label: "samples, new", numeric: true },
+  { key: "p95", label: "p95, new / old", numeric: true },
+  { key: "p99", label: "p99, new / old", numeric: true },
+  { key: "slo", label: "new in its limit", numeric: true },
 ];
 
 export function Arms({ rollout }: { rollout: RolloutJson }) {
-  const { data, problem } = useResource(ARMS);
-  const rows = data
-    ? LANES.flatMap((lane) => rowOf(lane, data.baseline[lane].server, data.candidate[lane].server))
-    : [];
+  const rows = lanesOf(rollout.results).map((lane) => rowOf(lane, rollout.results));
+  const { baselinePolicy: old, candidatePolicy: fresh } = rollout.plan;
   return (
     <Panel
       title="Both arms"
-      question={`How fast is ${rollout.plan.candidatePolicy} beside ${rollout.plan.baselinePolicy}? Last minute, at the server`}
-      notice={noticeOf(data !== null, rows.length, problem)}
+      question={`How does ${fresh} do beside ${old}? New is ${fresh}, old a control as large; in brackets the interval`}
+      notice={
+        rows.length === 0 ? { kind: "empty", text: "No look at both arms yet: they are compared from 10 % on." } : null
+      }
       table={{ file: `rollout-${rollout.id}-arms`, columns: COLUMNS, rows }}
     >
-      <DataTable caption="Both arms" columns={COLUMNS.slice(0, 6)} rows={rows} />
+      <DataTable caption="Both arms" columns={COLUMNS} rows={rows} />
     </Panel>
   );
 }
 
-function noticeOf(loaded: boolean, rows: number, problem: string | null): Notice | null {
-  if (problem) return { kind: loaded ? "stale" : "error", text: `${problem}.` };
-  if (!loaded) return { kind: "loading", text: "Asking for both arms." };
-  if (rows === 0)
-    return { kind: "empty", text: "No deliveries in either arm: they appear while a rollout is under way." };
-  return null;
+/** The lanes that rules name, in the order of their urgency. */
+export function lanesOf(results: readonly RuleResultJson[]): string[] {
+  const named = new Set(results.filter(({ rule }) => rule.startsWith("ratio/")).map(({ rule }) => parts(rule).lane));
+  return ["CRITICAL", "HIGH", "NORMAL", "LOW"].filter((lane) => named.has(lane));
 }
 
-function rowOf(lane: Lane, basis: Quantiles | null, candidate: Quantiles | null): TableRow[] {
-  if (basis === null && candidate === null) return [];
-  const ms = (value: number | undefined) =>
-    value === undefined ? { value: null } : { value: number(value.toFixed(4)), text: duration(value) };
-  const change = basis && candidate && basis.p99 > 0 ? candidate.p99 / basis.p99 : null;
-  return [
-    {
-      lane: { value: words(lane) },
-      basis50: ms(basis?.p50),
-      new50: ms(candidate?.p50),
-      basis99: ms(basis?.p99),
-      new99: ms(candidate?.p99),
-      change: change === null ? { value: null } : { value: number(change.toFixed(4)), text: `${change.toFixed(2)}×` },
-      basisCount: { value: basis?.count ?? 0 },
-      newCount: { value: candidate?.count ?? 0 },
-    },
-  ];
+function rowOf(lane: string, results: readonly RuleResultJson[]): TableRow {
+  const find = (rule: string) => results.find((result) => result.rule === rule);
+  const ratio = find(`ratio/${lane}/p95`);
+  const samples = (text: string | undefined) => ({
+    value: Number(text ?? 0),
+    text: Number(text ?? 0).toLocaleString("en"),
+  });
+  return {
+    lane: { value: words(lane) },
+    old: samples(ratio?.controlSamples),
+    new: samples(ratio?.candidateSamples),
+    p95: cell(ratio),
+    p99: cell(find(`ratio/${lane}/p99`)),
+    slo: cell(find(`slo/${lane}`)),
+  };
+}
+
+function cell(result: RuleResultJson | undefined) {
+  if (!result || name(result.verdict, "VERDICT_") === "NO_DATA" || !(result.high > 0)) {
+    return { value: null, text: "too few" };
+  }
+  const text = (value: number) => figureOf(result, value);
+  return {
+    value: result.value,
+    text: (
+      <>
+        {text(result.value)}{" "}
+        <span className="muted">
+          ({text(result.low)}–{text(result.high)})
+        </span>
+      </>
+    ),
+  };
 }

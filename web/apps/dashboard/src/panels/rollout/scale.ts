@@ -2,6 +2,7 @@
 
 import { name } from "../../data/protojson.ts";
 import type { RuleResultJson } from "../../data/types.ts";
+import { duration } from "../../format.ts";
 
 /** Everything below an eighth or above eight times the limit is drawn at the edge. */
 export const DOUBLINGS = 3;
@@ -39,7 +40,7 @@ export function place(result: RuleResultJson): Placed | null {
       high: at((1 - result.low) / allowed),
     };
   }
-  if (!["ratio", "recent", "interference", "benefit", "rate"].includes(kind) || result.limit <= 0) return null;
+  if (!["ratio", "recent", "interference", "benefit", "rate", "limit"].includes(kind) || result.limit <= 0) return null;
   const share = (value: number) => at(value / result.limit);
   if (kind !== "rate") return { low: share(result.low), value: share(result.value), high: share(result.high) };
   // A rate harms where it is too low.
@@ -55,6 +56,7 @@ function at(ratio: number): number {
 export function figureOf(result: RuleResultJson, value: number): string {
   const { kind } = parts(result.rule);
   if (kind === "slo") return `${(value * 100).toFixed(value > 0.99 ? 2 : 1)} %`;
+  if (kind === "limit") return duration(value * 1_000);
   if (kind === "invariant" || kind === "dropped") return Math.round(value).toLocaleString("en");
   return `${value.toFixed(value < 0.1 ? 3 : 2)}×`;
 }
