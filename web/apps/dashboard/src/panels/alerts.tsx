@@ -98,6 +98,7 @@ function Alert({ alert, disabled, onTake }: { alert: AlertJson; disabled: boolea
   const lane = LANE_INFO.find((info) => alert.lane === `PRIORITY_${info.lane}`);
   const since = time(alert.startTime) ?? now;
   const end = time(alert.endTime);
+  const action = alert.acknowledgedBy === "" ? "Acknowledge" : "Change";
   const [what, advice] = halves(alert.summary);
   const silent = time(alert.silencedUntil);
   return (
@@ -129,8 +130,8 @@ function Alert({ alert, disabled, onTake }: { alert: AlertJson; disabled: boolea
         </p>
       </div>
       {state !== "RESOLVED" && (
-        <button type="button" disabled={disabled} onClick={onTake} aria-label={`Acknowledge ${alert.rule}`}>
-          {alert.acknowledgedBy === "" ? "Acknowledge" : "Change"}
+        <button type="button" disabled={disabled} onClick={onTake} aria-label={`${action}: ${alert.rule}`}>
+          {action}
         </button>
       )}
     </li>
