@@ -177,7 +177,7 @@ class MetricsService:
         return server
 
     async def _build_http(self, rollouts: Rollouts) -> HttpServer:
-        api = MetricsApi(self._queries, self._http_streams, self._clock_ns, self.watch)
+        api = MetricsApi(self._queries, self._http_streams, self._clock_ns, self.watch, rollouts.servicer.newest)
         operators = Operators(self._config.operator_networks, self._config.operator_origins)
         alerts = AlertsApi(self.watch, operators)
         rollout_api = RolloutApi(rollouts.servicer, operators)

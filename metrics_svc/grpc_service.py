@@ -11,10 +11,12 @@ from typing import Any
 from google.protobuf.descriptor import MethodDescriptor
 
 from lanecast.errors import StatusError
+from lanecast.runtime.agent import in_turns
 from lanecast.v1 import metrics_pb2
 from metrics_svc import messages
 from metrics_svc.alert_rpcs import AlertRpcs
 from metrics_svc.core import selection as limits
+from metrics_svc.core.plot import DEFAULT_WINDOW_SECONDS
 from metrics_svc.core.queries import Queries
 from metrics_svc.streams import UNAVAILABLE, Streams
 from metrics_svc.watch import Watch
@@ -70,6 +72,16 @@ class MetricsServicer(AlertRpcs):
         """Return the grade with its reasons."""
         window = _window(request, limits.DEFAULT_STATUS_WINDOW_SECONDS)
         return messages.status_response(self._queries.status(self._clock_ns(), window))
+
+    async def GetHistory(  # noqa: N802
+        self,
+        request: metrics_pb2.GetHistoryRequest,
+        context: Any,  # noqa: ARG002
+    ) -> metrics_pb2.GetHistoryResponse:
+        """Return latency and rates over time."""
+        window = _window(request, DEFAULT_WINDOW_SECONDS)
+        steps = await in_turns(self._queries.history(self._clock_ns(), window))
+        return messages.history_response(window, steps)
 
     async def WatchMetrics(  # noqa: N802
         self,

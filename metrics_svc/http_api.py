@@ -15,13 +15,16 @@ from google.protobuf.json_format import MessageToJson, Parse, ParseError
 from google.protobuf.message import Message
 
 from lanecast.errors import StatusError
+from lanecast.runtime.agent import in_turns
 from metrics_svc import messages
 from metrics_svc.alert_feed import Watcher
 from metrics_svc.alert_messages import alert_message
 from metrics_svc.core import selection as limits
 from metrics_svc.core.operators import Operators
+from metrics_svc.core.plot import DEFAULT_WINDOW_SECONDS
 from metrics_svc.core.queries import Queries
 from metrics_svc.core.selection import Selection
+from metrics_svc.stream_parts import Newest, Parts
 from metrics_svc.streams import Streams
 from metrics_svc.watch import Watch
 
@@ -42,7 +45,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class MetricsApi:
     """Handlers of the paths under `PREFIX`."""
 
-    def __init__(self, queries: Queries, streams: Streams, clock_ns: Callable[[], int], alerts: Watch) -> None:
+    def __init__(
+        self, queries: Queries, streams: Streams, clock_ns: Callable[[], int], alerts: Watch, newest: Newest
+    ) -> None:
+        self._newest = newest
         self._alerts = alerts
         self._queries = queries
         self._streams = streams
@@ -55,6 +61,7 @@ class MetricsApi:
             web.get(f"{PREFIX}/throughput-metrics", self.throughput, allow_head=False),
             web.get(f"{PREFIX}/optimization-status", self.status, allow_head=False),
             web.get(f"{PREFIX}/grade", self.status, allow_head=False),
+            web.get(f"{PREFIX}/history", self.history, allow_head=False),
             web.get(f"{PREFIX}/stream", self.stream, allow_head=False),
         ]
 
@@ -78,13 +85,21 @@ class MetricsApi:
         window = _window(request, limits.DEFAULT_STATUS_WINDOW_SECONDS)
         return json_response(messages.status_response(self._queries.status(self._clock_ns(), window)))
 
+    async def history(self, request: web.Request) -> web.Response:
+        """Answer like GetHistory."""
+        check_names(request, ("window",))
+        window = _window(request, DEFAULT_WINDOW_SECONDS)
+        steps = await in_turns(self._queries.history(self._clock_ns(), window))
+        return json_response(messages.history_response(window, steps))
+
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """Send what WatchMetrics would, as server-sent events, until the reader or the service goes."""
-        check_names(request, (*_COMMON, "interval"))
+        check_names(request, (*_COMMON, "interval", "include"))
         text = one(request, "interval")
         interval = limits.check_interval(None if text is None else limits.parse_duration(text, "interval"))
         window = _window(request, limits.DEFAULT_WATCH_WINDOW_SECONDS, limits.MAX_WATCH_WINDOW_SECONDS)
         chosen = _selection(request)
+        parts = Parts(_many(request, "include"), self._queries, self._newest)
         with self._streams.enter(), self._alerts.feed.watch(self._alerts.open_alerts()) as watcher:
             response = web.StreamResponse(
                 headers={"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"}
@@ -92,7 +107,7 @@ class MetricsApi:
             await response.prepare(request)
             await write_event(response, request, "retry: 2000\n\n")
             try:
-                await self._send_until_drained(response, request, chosen, interval, window, watcher)
+                await self._send_until_drained(response, request, chosen, interval, window, watcher, parts)
             except ConnectionError:
                 return response  # the reader has gone
             return response
@@ -105,6 +120,7 @@ class MetricsApi:
         interval: float,
         window: int,
         watcher: Watcher,
+        parts: Parts,
     ) -> None:
         number = 0
         while True:
@@ -113,6 +129,8 @@ class MetricsApi:
             message = messages.watch_response(latency, self._queries.throughput(chosen, now_ns, window))
             await write_event(response, request, f"id: {number}\nevent: metrics\ndata: {to_json(message)}\n\n")
             number += 1
+            for name, part in parts.due(now_ns):
+                await write_event(response, request, f"event: {name}\ndata: {to_json(part)}\n\n")
             if not await self._pause(response, request, interval, watcher):
                 await write_event(response, request, "event: drain\ndata: {}\n\n")
                 return

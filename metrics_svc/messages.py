@@ -12,7 +12,9 @@ from lanecast.core.priority import Priority
 from lanecast.v1 import event_pb2, metrics_pb2
 from metrics_svc.core.grade import LaneStatus, Status
 from metrics_svc.core.latency import HOP, LatencyFigure, LatencyReport
+from metrics_svc.core.plot import LaneStep, Step, step_of
 from metrics_svc.core.selection import Selection, check_types, invalid
+from metrics_svc.core.telemetry import NANOS
 from metrics_svc.core.throughput import ThroughputFigure, ThroughputReport
 
 _SCOPES = {
@@ -85,6 +87,31 @@ def status_response(status: Status) -> metrics_pb2.GetOptimizationStatusResponse
             )
             for one in status.types
         ],
+    )
+
+
+def history_response(window_seconds: int, steps: tuple[Step, ...]) -> metrics_pb2.GetHistoryResponse:
+    """Return figures over time as their message."""
+    return metrics_pb2.GetHistoryResponse(
+        step=_duration(step_of(window_seconds)),
+        points=[
+            metrics_pb2.HistoryPoint(start_time=timestamp(step.start * NANOS), figures=map(_history_figure, step.lanes))
+            for step in steps
+        ],
+    )
+
+
+def _history_figure(lane: LaneStep) -> metrics_pb2.HistoryFigure:
+    return metrics_pb2.HistoryFigure(
+        lane=event_pb2.Priority.ValueType(lane.lane),
+        count=lane.count,
+        p50_seconds=lane.p50,
+        p99_seconds=lane.p99,
+        within_budget=lane.within_budget,
+        accepted_per_second=lane.accepted,
+        delivered_per_second=lane.delivered,
+        rejected_per_second=lane.rejected,
+        dropped_per_second=lane.dropped,
     )
 
 

@@ -57,10 +57,15 @@ OPERATIONS = (
         metrics_pb2.GetOptimizationStatusResponse.DESCRIPTOR, ("window",),
     ),
     Operation(
+        "get", f"{PREFIX}/history", "Latency and rates of each lane over time, for plots",
+        metrics_pb2.GetHistoryResponse.DESCRIPTOR, ("window",),
+    ),
+    Operation(
         "get", f"{PREFIX}/stream", "Latency and throughput as they change",
-        metrics_pb2.WatchMetricsResponse.DESCRIPTOR, (*_FIGURES, "interval"), media="text/event-stream",
+        metrics_pb2.WatchMetricsResponse.DESCRIPTOR, (*_FIGURES, "interval", "include"), media="text/event-stream",
         errors=(400, 429, 503),
-        text="Server-sent events: `metrics` with the message as data, `alert` with one that changed, `drain` last.",
+        text="Server-sent events: `metrics` with the message as data, `alert` with one that changed, `drain` last."
+        " With `include` also `status`, a GetOptimizationStatusResponse each 5 s, `rollout`, a Rollout that changed.",
     ),
     Operation(
         "get", f"{PREFIX}/alerts", "Alerts, newest first",
@@ -163,6 +168,7 @@ _DURATION = {"type": "string", "examples": ["60s", "5m", "24h"]}
 _PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {  # the first word is the name
     "window": ("The stretch of time up to now, 1 s to 30 days.", _DURATION),
     "interval": ("Time between two messages, 100 ms to 60 s.", _DURATION),
+    "include": ("What to send besides, with commas between: status, rollouts.", {"type": "string"}),
     "lanes": ("Only these lanes, with commas between them.", {"type": "string", "examples": ["CRITICAL,HIGH"]}),
     "types": ("Only these event types, full names with commas between them.", {"type": "string"}),
     "arm": ("Only this arm of a rollout.", {"type": "string", "enum": ["baseline", "candidate"]}),

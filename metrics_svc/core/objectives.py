@@ -107,7 +107,7 @@ def _limit(option: str, text: str) -> float:
         raise ConfigError(f"{option} has the limit {text!r:.60}: write it as 1ms, 250us or 0.5s")
     seconds = float(match[1]) * _UNITS[match[2]]
     if not MIN_LIMIT_SECONDS <= seconds <= MAX_LIMIT_SECONDS:
-        raise ConfigError(f"{option} has the limit {text}: use 10us to 60s")
+        raise ConfigError(f"{option} has the limit {text}: use 0.01ms to 60s")
     return seconds
 
 

@@ -5,11 +5,11 @@ Owns a small cache: many streams and pages ask for the same window each second. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TypeVar
 
 from lanecast.core.priority import LANES, Priority
-from metrics_svc.core import grade, latency, throughput
+from metrics_svc.core import grade, latency, plot, throughput
 from metrics_svc.core.grade import Evidence, Status
 from metrics_svc.core.latency import LatencyReport
 from metrics_svc.core.objectives import DEFAULTS, Objectives
@@ -70,8 +70,15 @@ class Queries:
         self._blamed[lane, window_seconds] = (now_ns, text)
         return text
 
+    def history(self, now_ns: int, window_seconds: int) -> Generator[None, None, tuple[plot.Step, ...]]:
+        """Return the figures of each step of a window; pauses after each."""
+        return plot.steps(self._telemetry, self._limits, now_ns, window_seconds)
+
     def status(self, now_ns: int, window_seconds: int) -> Status:
         """Return the grade."""
+        return self._once("status", Selection(), window_seconds, now_ns, lambda: self._status(now_ns, window_seconds))
+
+    def _status(self, now_ns: int, window_seconds: int) -> Status:
         everything = Selection()
         now = now_ns // NANOS
         span = self._telemetry.span(now - window_seconds, now + 1, now_ns)

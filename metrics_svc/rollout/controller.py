@@ -141,6 +141,13 @@ class Controller:
         found = max(self._rollouts.values(), key=lambda each: each.generation, default=None)
         return found if found is not None and found.generation else None
 
+    def in_force(self) -> list[str]:
+        """Return the policies that channels are on which no rollout moves; several where publishers differ."""
+        assigned = self.assigned()
+        if assigned is None:
+            return sorted(set(self.agents.policies().values()))
+        return [assigned.plan.candidate if assigned.state is State.COMPLETED else assigned.plan.baseline]
+
     def missing(self, rollout: Rollout) -> list[str]:
         """Return the publishers that have not confirmed the generation of a rollout that is under way."""
         return [] if rollout.state in IDLE else self._sight().missing(rollout)

@@ -47,7 +47,12 @@ class RolloutServicer:
     async def ListPolicies(self, request: pb.ListPoliciesRequest, _context: Any) -> pb.ListPoliciesResponse:  # noqa: N802
         """Return all policies."""
         del request
-        return pb.ListPoliciesResponse(policies=map(messages.policy_message, self._controller.policies()))
+        known = map(messages.policy_message, self._controller.policies())
+        return pb.ListPoliciesResponse(policies=known, in_force=self._controller.in_force())
+
+    def newest(self, number: int) -> list[tuple[object, pb.Rollout]]:
+        """Return the newest rollouts, each with what is another object after each change."""
+        return [(each, self._message(each.id)) for each in self._controller.rollouts()[:number]]
 
     async def CreateRollout(self, request: pb.CreateRolloutRequest, _context: Any) -> pb.CreateRolloutResponse:  # noqa: N802
         """Create a rollout."""

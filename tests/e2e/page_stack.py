@@ -71,13 +71,19 @@ class Stack:
     publisher: str
     page: str
     gateway: Service
+    websocket: str
+    data_dir: Path
 
 
 @asynccontextmanager
-async def running_stack(data_dir: Path) -> AsyncIterator[Stack]:
-    """Start the three services; stop them at the end, and check that each drains and exits with 0."""
-    gateway_port, http_port = free_port(), free_port()
-    common = {"LANECAST_DATA_DIR": str(data_dir)}
+async def running_stack(data_dir: Path, **more: str) -> AsyncIterator[Stack]:
+    """Start the three services; stop them at the end, and check that each drains and exits with 0.
+
+    `more` are variables for their environment.
+    """
+    gateway_port, http_port, publisher_port = free_port(), free_port(), free_port()
+    common = {"LANECAST_DATA_DIR": str(data_dir), **more}
+    websocket = f"ws://127.0.0.1:{gateway_port}/v1/ws"
     async with AsyncExitStack() as services:
         metrics = await _enter(
             services,
@@ -86,11 +92,12 @@ async def running_stack(data_dir: Path) -> AsyncIterator[Stack]:
             | {
                 "LANECAST_METRICS_PORT": "0",
                 "LANECAST_METRICS_HTTP_PORT": str(http_port),
-                "LANECAST_METRICS_GATEWAY_URLS": f"ws://127.0.0.1:{gateway_port}/v1/ws",
+                "LANECAST_METRICS_GATEWAY_URLS": websocket,
+                "LANECAST_METRICS_PUBLISHER_TARGETS": f"127.0.0.1:{publisher_port}",
             },
         )
         common |= {"LANECAST_METRICS_TARGET": metrics.ready["address"]}
-        publisher = await _enter(services, "publisher_svc", common | {"LANECAST_PUBLISHER_PORT": "0"})
+        publisher = await _enter(services, "publisher_svc", common | {"LANECAST_PUBLISHER_PORT": str(publisher_port)})
         gateway = await _enter(
             services,
             "gateway_svc",
@@ -101,7 +108,7 @@ async def running_stack(data_dir: Path) -> AsyncIterator[Stack]:
                 "LANECAST_GATEWAY_ALLOWED_ORIGINS": f"http://127.0.0.1:{http_port}",
             },
         )
-        yield Stack(publisher.ready["address"], f"http://127.0.0.1:{http_port}/", gateway)
+        yield Stack(publisher.ready["address"], f"http://127.0.0.1:{http_port}/", gateway, websocket, data_dir)
 
 
 async def _enter(services: AsyncExitStack, module: str, variables: dict[str, str]) -> Service:

@@ -83,6 +83,19 @@ const COMMANDS = {
     return true;
   },
 
+  async fill({ selector, text }) {
+    await page.locator(selector).first().fill(text);
+    return true;
+  },
+
+  /** What has the focus, in words. */
+  focused() {
+    return page.evaluate(() => {
+      const element = document.activeElement;
+      return element ? `${element.tagName.toLowerCase()} ${element.ariaLabel ?? element.textContent.trim()}` : "";
+    });
+  },
+
   async look({ scheme = "light", width = 1440, height = 1000, motion = "reduce" }) {
     await page.emulateMedia({ colorScheme: scheme, reducedMotion: motion });
     await page.setViewportSize({ width, height });

@@ -1,4 +1,4 @@
-// Fails where the page or the SDK has grown past its budget. Sizes are gzipped bytes of what a reader downloads.
+// Fails where the page or the SDK has grown past its budget. Sizes are gzipped bytes of what a reader downloads, where not said otherwise.
 
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -20,7 +20,7 @@ const NOT_FIRST = /(\.png|\.webmanifest|sw\.js)$/;
  * they are not used; fewer than 2 KiB would need one of the two moved to an entry of its own, for no page that is smaller.
  */
 const BUDGETS = [
-  { name: "page, first load", limit: 130 * KIB, measure: () => folderSize(PAGE, (path) => !path.startsWith(PAGES)) },
+  { name: "dashboard, first load", limit: 130 * KIB, measure: pageSize },
   { name: "AI pages, first load", limit: 130 * KIB, measure: () => folderSize(PAGES, (path) => !NOT_FIRST.test(path)) },
   { name: "AI pages, sw.js", limit: 8 * KIB, measure: () => folderSize(PAGES, (path) => path.endsWith("sw.js")) },
   { name: "all in the wheel, unpacked", limit: 1_500 * KIB, measure: () => folderSize(PAGE, () => true, asItIs) },
@@ -44,7 +44,28 @@ function bundled(entry) {
   return bundledSize(WEB, join(WEB, entry));
 }
 
-/** Sums the files of a folder that count. What is loaded at the start is nearly all of it: no view is loaded later. */
+/**
+ * What a reader downloads before the first view is there: the page, what it names, what that imports, and the codec, which
+ * the first connection asks for. The other views come when they are opened.
+ */
+function pageSize() {
+  const page = readFileSync(join(PAGE, "index.html"), "utf8");
+  const wanted = [...page.matchAll(/(?:src|href)="\/([^"]+)"/g)].map(([, path]) => path);
+  wanted.push(
+    ...readdirSync(join(PAGE, "assets")).flatMap((name) => (/^protobuf-/.test(name) ? [`assets/${name}`] : [])),
+  );
+  const seen = new Set(["index.html"]);
+  for (let path = wanted.pop(); path !== undefined; path = wanted.pop()) {
+    if (seen.has(path)) continue;
+    seen.add(path);
+    if (!path.endsWith(".js")) continue;
+    const text = readFileSync(join(PAGE, path), "utf8");
+    for (const [, name] of text.matchAll(/(?:from|import)"\.\/([^"]+)"/g)) wanted.push(`assets/${name}`);
+  }
+  return [...seen].reduce((sum, path) => sum + gzipSync(readFileSync(join(PAGE, path))).length, 0);
+}
+
+/** Sums the files of a folder that count. */
 function folderSize(folder, counts, packed = gzipSync) {
   const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
   return files

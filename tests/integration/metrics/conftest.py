@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,11 @@ class Running:
 async def start(tmp_path: Path) -> AsyncIterator[Any]:
     async with AsyncExitStack() as stack:
 
-        async def start_one(page_dir: Path = tmp_path / "not-built", **options: Any) -> Running:
+        async def start_one(
+            page_dir: Path = tmp_path / "not-built", clock_ns: Callable[[], int] = time.time_ns, **options: Any
+        ) -> Running:
             config = MetricsConfig(**{"port": 0, "http_port": 0, "data_dir": tmp_path, "drain_seconds": 1.0, **options})
-            service = MetricsService(config, page_dir=page_dir)
+            service = MetricsService(config, clock_ns, page_dir)
             facts = await service.start()
             stack.push_async_callback(service.drain)
             http = await stack.enter_async_context(aiohttp.ClientSession())

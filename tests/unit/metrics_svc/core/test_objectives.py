@@ -33,7 +33,7 @@ def test_only_what_is_named_changes() -> None:
         (0, "CRITICAL", "write it as CRITICAL=1ms"),
         (0, "URGENT=1ms", "use one of CRITICAL"),
         (0, "LOW=1", "write it as 1ms, 250us or 0.5s"),
-        (0, "LOW=0ms", "use 10us to 60s"),
+        (0, "LOW=0ms", "use 0.01ms to 60s"),
         (0, "CRITICAL=5ms", "not above its limit"),
         (1, "LOW=0.99", "in percent"),
         (1, "LOW=50%", "use 95% to 99.999%"),

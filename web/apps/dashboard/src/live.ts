@@ -1,6 +1,14 @@
 // Brings the page to life: session, client, subscriptions, metrics. The composition root below React.
 
-import { type AiEvents, type Client, type ConnectionState, createClient, LANES } from "@lanecast/client";
+import {
+  type AiEvents,
+  type Client,
+  type ConnectionState,
+  createClient,
+  LANES,
+  type Subscription,
+} from "@lanecast/client";
+import { Operations } from "./data/operations.ts";
 import { Feed } from "./feed.ts";
 import { Metrics } from "./metrics.ts";
 import { fetchSession, type Session } from "./session.ts";
@@ -14,9 +22,22 @@ export interface ClockReading {
   readonly uncertaintyMs: number;
 }
 
+export interface ChannelContinuity {
+  readonly channel: string;
+  readonly delivered: number;
+  readonly duplicates: number;
+  readonly gaps: number;
+  readonly holes: number;
+  readonly resumes: number;
+}
+
 export class Live {
   readonly feed = new Feed();
   readonly metrics = new Metrics();
+  readonly operations = new Operations();
+  /** What became of each subscription: nothing lost, nothing twice. Recomputed once a second. */
+  readonly continuity = new Store<readonly ChannelContinuity[]>([]);
+  readonly #subscriptions = new Map<string, Subscription>();
   readonly connection = new Store<ConnectionState>({ status: "connecting", error: null, retryAt: null, session: null });
   readonly clock = new Store<ClockReading | null>(null);
   /** Why there is not even an address to connect to. */
@@ -24,9 +45,19 @@ export class Live {
   #client: Client<AiEvents> | null = null;
 
   start(): void {
-    this.metrics.start();
+    this.metrics.start(this.operations);
+    void this.#load();
     void this.#connect();
     setInterval(() => this.#tick(), 1_000);
+  }
+
+  /** Asks until it is there; the stream brings what changes afterwards. */
+  async #load(): Promise<void> {
+    try {
+      await this.operations.load();
+    } catch {
+      setTimeout(() => void this.#load(), RETRY_MS); // the top bar says that the service does not answer
+    }
   }
 
   async #connect(): Promise<void> {
@@ -53,17 +84,24 @@ export class Live {
     this.#client = client;
     client.onState((state) => this.connection.set(state));
     for (const name of session.channels.filter((channel) => !channel.includes("*"))) {
-      client.channel(name).subscribe((event) => this.feed.add(event), {
+      const subscription = client.channel(name).subscribe((event) => this.feed.add(event), {
         since: { last: HISTORY },
         lanes: LANES,
         onError: (error) => this.problem.set(`${name}: ${error.message}`),
       });
+      this.#subscriptions.set(name, subscription);
     }
   }
 
   #tick(): void {
     this.feed.measure();
     const estimate = this.#client?.clock;
+    this.continuity.set(
+      [...this.#subscriptions].map(([channel, subscription]) => {
+        const { delivered, duplicates, gaps, holes, resumes } = subscription.continuity();
+        return { channel, delivered, duplicates, gaps, holes, resumes };
+      }),
+    );
     this.clock.set(estimate ? { uncertaintyMs: estimate.uncertaintyMicros / 1_000 } : null);
   }
 }

@@ -6,6 +6,8 @@ import { Live } from "./live.ts";
 import "./styles/base.css";
 import "./styles/layout.css";
 import "./styles/cards.css";
+import "./styles/panels.css";
+import "./styles/forms.css";
 
 const root = document.getElementById("root");
 if (!root) throw new Error("index.html has no #root");

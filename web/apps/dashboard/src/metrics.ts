@@ -1,12 +1,14 @@
-// The service's own figures, as metrics_svc streams them once a second.
+// The service's own figures, as metrics_svc streams them once a second, and the stream itself.
 
 import { LANES, type Lane } from "@lanecast/client";
+import { inFrame } from "./data/frames.ts";
+import type { Operations } from "./data/operations.ts";
 import { perLane } from "./feed.ts";
 import { number } from "./format.ts";
 import { ALL_HOPS, type AnyHop, type HopTimes } from "./lanes.ts";
 import { Store } from "./store.ts";
 
-const STREAM = "/api/v1/websocket-performance/stream?interval=1s&window=60s";
+const STREAM = "/api/v1/websocket-performance/stream?interval=1s&window=60s&include=status,rollouts";
 /** Points kept for the small charts: one a second. */
 const HISTORY = 90;
 
@@ -25,16 +27,26 @@ export interface LaneFigures {
   readonly endToEnd: Quantiles | null;
   /** Share of deliveries within the budget. */
   readonly withinBudget: number;
+  /** The limit that the service holds it against; 0 where there are no figures. Milliseconds. */
+  readonly budgetMs: number;
   /** Mean of each hop, in milliseconds. */
   readonly hops: HopTimes;
   readonly hopQuantiles: Readonly<Partial<Record<AnyHop, Quantiles>>>;
   readonly deliveredPerSecond: number;
+  readonly acceptedPerSecond: number;
+  readonly rejectedPerSecond: number;
+  readonly duplicatePerSecond: number;
+  readonly droppedPerSecond: number;
+  readonly meanBatchSize: number;
+  readonly queueDepth: number;
 }
 
 export interface MetricsSnapshot {
   readonly state: "waiting" | "live" | "lost";
   readonly lanes: Readonly<Record<Lane, LaneFigures>>;
   readonly connections: number;
+  /** When the newest message came, in milliseconds since the Unix epoch; 0 before the first. */
+  readonly at: number;
   /** 99th percentile per second of each lane, oldest first; null where there was none. */
   readonly history: Readonly<Record<Lane, readonly (number | null)[]>>;
 }
@@ -43,9 +55,20 @@ export interface MetricsSnapshot {
 export interface WatchMetricsJson {
   readonly latency?: { readonly figures?: readonly LatencyFigureJson[] };
   readonly throughput?: {
-    readonly figures?: readonly { readonly lane?: string; readonly deliveredPerSecond?: number }[];
+    readonly figures?: readonly ThroughputFigureJson[];
     readonly connections?: string | number;
   };
+}
+
+interface ThroughputFigureJson {
+  readonly lane?: string;
+  readonly deliveredPerSecond?: number;
+  readonly acceptedPerSecond?: number;
+  readonly rejectedPerSecond?: number;
+  readonly duplicatePerSecond?: number;
+  readonly droppedPerSecond?: number;
+  readonly meanBatchSize?: number;
+  readonly queueDepth?: string | number;
 }
 
 interface LatencyFigureJson {
@@ -59,21 +82,24 @@ interface LatencyFigureJson {
   readonly p99Seconds?: number;
   readonly meanSeconds?: number;
   readonly withinBudget?: number;
+  readonly budgetSeconds?: number;
 }
 
 const NO_FIGURES: LaneFigures = {
   server: null,
   endToEnd: null,
   withinBudget: 0,
+  budgetMs: 0,
   hops: {},
   hopQuantiles: {},
-  deliveredPerSecond: 0,
+  ...rates({}),
 };
 
 const NOTHING: MetricsSnapshot = {
   state: "waiting",
   lanes: perLane(() => NO_FIGURES),
   connections: 0,
+  at: 0,
   history: perLane(() => []),
 };
 
@@ -95,11 +121,24 @@ export function readFigures(message: WatchMetricsJson): Record<Lane, LaneFigures
       server: server ? quantiles(server) : null,
       endToEnd: endToEnd ? quantiles(endToEnd) : null,
       withinBudget: number(server?.withinBudget),
+      budgetMs: number(server?.budgetSeconds) * 1_000,
       hops: Object.fromEntries(means),
       hopQuantiles,
-      deliveredPerSecond: number(throughput?.deliveredPerSecond),
+      ...rates(throughput ?? {}),
     };
   });
+}
+
+function rates(figure: ThroughputFigureJson) {
+  return {
+    deliveredPerSecond: number(figure.deliveredPerSecond),
+    acceptedPerSecond: number(figure.acceptedPerSecond),
+    rejectedPerSecond: number(figure.rejectedPerSecond),
+    duplicatePerSecond: number(figure.duplicatePerSecond),
+    droppedPerSecond: number(figure.droppedPerSecond),
+    meanBatchSize: number(figure.meanBatchSize),
+    queueDepth: number(figure.queueDepth),
+  };
 }
 
 function quantiles(figure: LatencyFigureJson): Quantiles {
@@ -116,11 +155,19 @@ export class Metrics {
   readonly snapshot = new Store<MetricsSnapshot>(NOTHING);
   #source: EventSource | null = null;
 
-  start(): void {
-    this.#source = new EventSource(STREAM);
-    this.#source.addEventListener("metrics", (event) => this.take(JSON.parse(event.data)));
+  /** Opens the stream. What it carries besides figures goes to `operations`. */
+  start(operations: Operations): void {
+    const source = new EventSource(STREAM);
+    this.#source = source;
+    source.addEventListener("metrics", (event) => {
+      const message: WatchMetricsJson = JSON.parse(event.data);
+      inFrame(this, () => this.take(message));
+    });
+    source.addEventListener("status", (event) => operations.takeStatus(JSON.parse(event.data)));
+    source.addEventListener("alert", (event) => operations.takeAlert(JSON.parse(event.data)));
+    source.addEventListener("rollout", (event) => operations.takeRollout(JSON.parse(event.data)));
     // The browser connects again by itself; until then the figures on the page are old, and it must say so.
-    this.#source.onerror = () => this.snapshot.set({ ...this.snapshot.get(), state: "lost" });
+    source.onerror = () => this.snapshot.set({ ...this.snapshot.get(), state: "lost" });
   }
 
   stop(): void {
@@ -136,6 +183,7 @@ export class Metrics {
       state: "live",
       lanes,
       connections: number(message.throughput?.connections),
+      at: Date.now(),
       history: perLane((lane) => [...before.history[lane], lanes[lane].server?.p99 ?? null].slice(-HISTORY)),
     });
   }

@@ -11,3 +11,8 @@ vi.stubGlobal("matchMedia", (query: string) => ({
 }));
 
 afterEach(cleanup);
+
+// jsdom has no dialogs: they are open while they are there.
+HTMLDialogElement.prototype.showModal ??= function showModal(this: HTMLDialogElement) {
+  this.open = true;
+};

@@ -1,10 +1,14 @@
-// Is it connected, how well is the clock known, hold still, light or dark.
+// Is it healthy now: grade, latency of the lane that matters most, connection, clock; hold still, light or dark.
 
 import type { ConnectionState } from "@lanecast/client";
+import { announcement } from "../announce.ts";
+import { firing } from "../data/operations.ts";
 import { duration } from "../format.ts";
+import { LANE_INFO } from "../lanes.ts";
 import type { Live } from "../live.ts";
 import { useStore } from "../store.ts";
 import { nextTheme, theme } from "../theme.ts";
+import { GradeDetails } from "./grade.tsx";
 
 interface Status {
   readonly text: string;
@@ -45,6 +49,7 @@ export function TopBar({ live }: { live: Live }) {
         </div>
       </div>
       <div className="controls">
+        <Health live={live} />
         <span className="pill" data-tone={tone} data-testid="connection">
           <span aria-hidden="true">{MARKS[tone]}</span> {text}
         </span>
@@ -62,12 +67,48 @@ export function TopBar({ live }: { live: Live }) {
   );
 }
 
+/** The grade, and the median and 99th percentile of the lane with the tightest budget. */
+function Health({ live }: { live: Live }) {
+  const status = useStore(live.operations.status);
+  const { lanes, state } = useStore(live.metrics.snapshot);
+  const server = lanes.CRITICAL.server;
+  const limit = LANE_INFO[0]?.budgetMs ?? 1;
+  const over = server !== null && server.p99 > limit;
+  return (
+    <>
+      <GradeDetails status={status} />
+      <span
+        className="pill vital"
+        data-tone={server === null || state !== "live" ? "none" : over ? "bad" : "good"}
+        title={`Lane critical, last minute, limit ${limit} ms`}
+        data-testid="vital"
+      >
+        <span className="muted">critical</span>
+        {server === null ? (
+          <span>–</span>
+        ) : (
+          <>
+            <span className="wide">
+              <span className="muted">p50</span> {duration(server.p50)}
+            </span>
+            <span>
+              <span className="muted">p99</span> {duration(server.p99)}{" "}
+              <span aria-hidden="true">{over ? "✕" : "✓"}</span>
+            </span>
+          </>
+        )}
+      </span>
+    </>
+  );
+}
+
 function PauseButton({ live }: { live: Live }) {
   const { paused, missed } = useStore(live.feed.snapshot);
   const waiting = missed > 0 ? ` (${missed.toLocaleString("en")} new)` : "";
   return (
     <button type="button" aria-keyshortcuts="p" onClick={() => live.feed.setPaused(!paused)} title="Key: P">
-      <span aria-hidden="true">{paused ? "▶" : "❚❚"}</span> {paused ? `Resume${waiting}` : "Pause"}
+      <span aria-hidden="true">{paused ? "▶" : "❚❚"}</span>{" "}
+      <span className="word">{paused ? `Resume${waiting}` : "Pause"}</span>
     </button>
   );
 }
@@ -87,10 +128,14 @@ export function Announcer({ live }: { live: Live }) {
   const state = useStore(live.connection);
   const problem = useStore(live.problem);
   const { paused } = useStore(live.feed.snapshot);
+  const alerts = firing(useStore(live.operations.alerts).all.values()).length;
+  const said = useStore(announcement);
   return (
     <p className="visually-hidden" role="status">
       {statusOf(state, problem).text}
       {paused ? ", paused" : ""}
+      {alerts > 0 ? `, ${alerts} ${alerts === 1 ? "alert" : "alerts"} firing` : ""}
+      {said !== "" && `. ${said}`}
     </p>
   );
 }

@@ -1,0 +1,85 @@
+// Above the events: which policy they are delivered by, and the one button that moves them to the newer one.
+
+import { lazy, Suspense, useState } from "react";
+import { newestFirst, stateOf, underWay } from "../data/operations.ts";
+import type { RolloutJson } from "../data/types.ts";
+import type { Live } from "../live.ts";
+import { address, go } from "../router.ts";
+import { useStore } from "../store.ts";
+import { words } from "../words.ts";
+
+const CreateDialog = lazy(() => import("../panels/rollout/create.tsx"));
+const VerbDialog = lazy(() => import("../panels/rollout/verb-dialog.tsx"));
+
+/** The migration that most installations begin with. */
+export const MIGRATION = { from: "legacy-500ms", to: "default" } as const;
+
+export function RolloutStrip({ live }: { live: Live }) {
+  const { all } = useStore(live.operations.rollouts);
+  const policies = useStore(live.operations.policies);
+  const [open, setOpen] = useState(false);
+  const active = underWay(all.values());
+  if (active) return <UnderWay rollout={active} />;
+  const inForce = policies?.inForce ?? [];
+  if (!inForce.includes(MIGRATION.from)) return null;
+  const draft = newestFirst(all.values()).find(
+    (each) =>
+      stateOf(each) === "DRAFT" &&
+      each.plan.baselinePolicy === MIGRATION.from &&
+      each.plan.candidatePolicy === MIGRATION.to,
+  );
+  const started = (rollout: RolloutJson) => go("rollouts", rollout.id);
+  return (
+    <aside className="strip" aria-label="Delivery policy">
+      <p>
+        Events are delivered by <strong>{MIGRATION.from}</strong>: in bundles, twice a second.
+        <span className="muted">
+          {" "}
+          Move them by stages; what harms is taken back by itself.{draft && " A draft is ready."}
+        </span>
+      </p>
+      <button
+        type="button"
+        className="primary"
+        data-testid="migrate"
+        data-draft={draft !== undefined}
+        onClick={() => setOpen(true)}
+      >
+        Migrate {MIGRATION.from} <span aria-hidden="true">→</span>
+        <span className="visually-hidden">to</span> {MIGRATION.to}
+      </button>
+      {open && (
+        <Suspense>
+          {draft ? (
+            <VerbDialog rollout={draft} verb="start" live={live} onClose={() => setOpen(false)} onDone={started} />
+          ) : (
+            <CreateDialog live={live} prefill={MIGRATION} onClose={() => setOpen(false)} onDone={started} />
+          )}
+        </Suspense>
+      )}
+    </aside>
+  );
+}
+
+function UnderWay({ rollout }: { rollout: RolloutJson }) {
+  const { plan, exposureBasisPoints } = rollout;
+  const share = exposureBasisPoints / 100;
+  return (
+    <aside className="strip" aria-label="Rollout under way">
+      <p>
+        <strong>
+          {plan.baselinePolicy} <span aria-hidden="true">→</span>
+          <span className="visually-hidden">to</span> {plan.candidatePolicy}
+        </strong>
+        : {share} % of channels, {words(stateOf(rollout))}
+        <span className="muted"> {rollout.reason}</span>
+      </p>
+      <span className="meter" aria-hidden="true">
+        <span style={{ width: `${share}%` }} />
+      </span>
+      <a className="button" href={address("rollouts", rollout.id)}>
+        Open the rollout
+      </a>
+    </aside>
+  );
+}
