@@ -1,8 +1,8 @@
 """Fan-out: what comes from the publisher meets the sessions that want it.
 
-Owns the channels, their readers, and each reader's way from the log to the live stream and back. Called by the session
-(subscribe, unsubscribe, leave, room), by the upstream shell (everything else) and by a timer (`tick`). Synchronous:
-each call leaves every reader in a state from which it misses nothing.
+Owns the channels, their subscriptions and how these open; `way` takes a reader from the log to the live stream and
+back. Called by the session (subscribe, unsubscribe, leave, room), by the upstream shell (everything else) and by a
+timer (`tick`). Synchronous: each call leaves every reader in a state from which it misses nothing.
 
 The rule that keeps it whole: a reader takes an item if and only if its cursor is contiguous with it. A reader that is
 behind an item reads the log from its cursor; one that is ahead of it gets what is above its cursor.
@@ -14,26 +14,21 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from gateway_svc.core.channel import Channel, Feed
-from gateway_svc.core.conflation import CONFLATED_LANES, conflate
 from gateway_svc.core.items import AdvanceItem, GapItem, Item
 from gateway_svc.core.limits import ADVANCE_SECONDS, SUBSCRIBE_SECONDS
 from gateway_svc.core.outbox import Verdict
 from gateway_svc.core.ports import Page, PageRequest, Publisher
 from gateway_svc.core.session import Session
 from gateway_svc.core.subscription import Reader, State, Subscription, Wanted
+from gateway_svc.core.way import Way
 from lanecast.core import codes
 from lanecast.core.position import Position
 from lanecast.core.priority import LANES, Priority
-from lanecast.v1.event_pb2 import GAP_REASON_AHEAD, GAP_REASON_CONFLATED
+from lanecast.v1.event_pb2 import GAP_REASON_AHEAD
 from lanecast.v1.publisher_pb2 import START_EARLIEST, START_LAST_N
 
 LINGER_SECONDS = 5.0
 """How long a channel that nobody wants any more stays on the stream: pages are reloaded."""
-
-PAGE_EVENTS = 64
-"""Most events asked for in a page; JSON clients get smaller ones, since encoding them takes the loop."""
-
-PAGE_EVENTS_JSON = 32
 
 _SENT, _QUEUED = Verdict.SENT, Verdict.QUEUED
 
@@ -50,17 +45,15 @@ class Hub:
         self._on_break = on_break
         """Told of an item that does not follow where its lane stood."""
         self._publisher = publisher
-        self._count_sent = count_sent
+        self._way = Way(publisher, count_sent)
         self.channels: dict[str, Channel] = {}
         self._idle: dict[Channel, float | None] = {}
         """Channels nobody wants, with the time that was first noticed by `tick`."""
         self._opening: dict[Subscription, float | None] = {}
         """Subscriptions without an answer, likewise."""
-        self._stalled: dict[Reader, None] = {}
-        """Readers whose page could not be read, or did not lead on; tried again at the next `tick`."""
 
     def __repr__(self) -> str:
-        return f"Hub(channels={len(self.channels)}, opening={len(self._opening)}, stalled={len(self._stalled)})"
+        return f"Hub(channels={len(self.channels)}, opening={len(self._opening)}, stalled={len(self._way.stalled)})"
 
     # Sessions
 
@@ -86,11 +79,11 @@ class Hub:
             return False
         self._opening.pop(subscription, None)
         for reader in subscription.readers:
-            self._detach(reader)
+            self._way.detach(reader)
             session.outbox.drop(reader)
             reader.state = State.CLOSED
             reader.request = reader.first = None
-            self._stalled.pop(reader, None)
+            self._way.stalled.pop(reader, None)
         channel = subscription.channel
         del channel.subscriptions[subscription]
         if not channel.subscriptions and self.channels.get(name) is channel:
@@ -107,7 +100,7 @@ class Hub:
         spooled, session.spooled = session.spooled, None
         for reader in sorted(spooled or (), key=lambda reader: reader.lane):
             if reader.state is State.SPOOLED:
-                self._replay(reader)
+                self._way.replay(reader)
 
     # The live stream
 
@@ -124,9 +117,9 @@ class Hub:
                 if reader.cursor > tail and feed.epoch != before:
                     # A page had led it beyond the live stream, to a place that the new epoch may issue once more.
                     reader.epoch = before
-                    self._replay(reader)
+                    self._way.replay(reader)
                 elif jumped:
-                    self._replay(reader)
+                    self._way.replay(reader)
         if channel.positioned:
             for subscription in list(channel.subscriptions):
                 if subscription in self._opening and all(r.state is State.OPENING for r in subscription.readers):
@@ -180,9 +173,9 @@ class Hub:
                 elif verdict is _QUEUED:
                     reader.cursor = last
                 else:
-                    self._overflow(reader, verdict)
+                    self._way.overflow(reader, verdict)
             else:
-                self._offer(reader, item)
+                self._way.offer(reader, item)
         return sent
 
     def rewind(self, gap: GapItem) -> None:
@@ -196,8 +189,8 @@ class Hub:
         for reader in list(feed.live):
             reader.epoch = before
             if gap.reason == GAP_REASON_AHEAD and reader.cursor < gap.last:
-                self._replay(reader)
-            elif self._deliver(reader, gap.after(reader.cursor)):
+                self._way.replay(reader)
+            elif self._way.deliver(reader, gap.after(reader.cursor)):
                 reader.epoch = ""
 
     def advance(self, item: AdvanceItem, now: float) -> None:
@@ -213,7 +206,7 @@ class Hub:
             if reader.cursor >= item.last:
                 continue
             if due:
-                self._deliver(reader, item)
+                self._way.deliver(reader, item)
             else:
                 reader.cursor = item.last
 
@@ -226,7 +219,7 @@ class Hub:
             return
         reader.request = None
         if reader.subscription.answered:
-            self._take_page(reader, request, page)
+            self._way.take_page(reader, request, page)
             return
         reader.first = (request, page)
         self._answer_when_ready(reader.subscription)
@@ -237,7 +230,7 @@ class Hub:
         if reader.request is not request:
             return
         if retryable:
-            self._stalled[reader] = None
+            self._way.stalled[reader] = None
         else:
             self._give_up(reader.subscription, message)
 
@@ -255,14 +248,7 @@ class Hub:
                 self._opening[subscription] = now
             elif now - since >= SUBSCRIBE_SECONDS:
                 self._give_up(subscription, "")
-        stalled, self._stalled = self._stalled, {}
-        for reader in stalled:
-            if reader.request is not None:
-                reader.request.tail = reader.feed.tail
-                reader.request.generation = reader.feed.generation
-                self._publisher.read(reader.request)
-            elif reader.state is State.REPLAYING:
-                self._join_or_read(reader)
+        self._way.try_again()
 
     def positions(self, name: str, lanes: Sequence[Priority]) -> dict[Priority, Position] | None:
         """Return where the live stream of a channel stands; None where nobody wants the channel any more."""
@@ -280,16 +266,16 @@ class Hub:
                 self._open_at(reader, position)
             elif wanted.start in {START_EARLIEST, START_LAST_N}:
                 last_n = wanted.last_n if wanted.start == START_LAST_N else 0
-                self._start_replaying(reader)
-                self._read(reader, None if last_n else 0, last_n)
+                self._way.start_replaying(reader)
+                self._way.read(reader, None if last_n else 0, last_n)
         self._answer_when_ready(subscription)
 
     def _open_at(self, reader: Reader, position: Position) -> None:
-        self._start_replaying(reader)
+        self._way.start_replaying(reader)
         reader.cursor = reader.seen = position.offset
         reader.epoch = position.epoch
         if not reader.feed.covers(position.epoch, position.offset):
-            self._read(reader, position.offset, 0)
+            self._way.read(reader, position.offset, 0)
 
     def _answer_when_ready(self, subscription: Subscription) -> None:
         if all(reader.request is None for reader in subscription.readers):
@@ -319,11 +305,11 @@ class Hub:
             if reader.state is State.CLOSED:
                 return
             if first is not None:
-                self._take_page(reader, *first)
+                self._way.take_page(reader, *first)
             elif reader.state is State.OPENING:
-                self._go_live(reader)
+                self._way.go_live(reader)
             else:
-                self._join_or_read(reader)
+                self._way.join_or_read(reader)
 
     def _start_of(self, reader: Reader, page: Page | None, wanted: Wanted) -> Position:
         """Set the cursor where a reader begins, and return the position the client is told."""
@@ -343,146 +329,3 @@ class Hub:
         session, name = subscription.session, subscription.channel.name
         self.unsubscribe(session, name)
         session.report(codes.CHANNEL_UNAVAILABLE, message, name)
-
-    # The way of a reader
-
-    def _start_replaying(self, reader: Reader) -> None:
-        reader.feed.replay_began()
-        reader.state = State.REPLAYING
-
-    def _detach(self, reader: Reader) -> None:
-        """Take a reader off whatever it is on."""
-        if reader.state is State.LIVE:
-            # The log may have begun epochs while it was live; its cursor is good in the latest.
-            reader.epoch = reader.epoch or reader.feed.epoch
-            del reader.feed.live[reader]
-        elif reader.state is State.REPLAYING:
-            reader.feed.replay_ended()
-        elif reader.state is State.SPOOLED and reader.session.spooled:
-            reader.session.spooled.pop(reader, None)
-
-    def _replay(self, reader: Reader) -> None:
-        """Send a reader to the log, from its cursor."""
-        if reader.state is State.LIVE:
-            reader.seen = reader.cursor
-        self._detach(reader)
-        self._start_replaying(reader)
-        self._join_or_read(reader)
-
-    def _spool(self, reader: Reader) -> None:
-        """Let a reader wait for its client; its cursor goes back to what the client surely gets."""
-        before = reader.session.outbox.drop(reader)
-        if before is not None:
-            reader.cursor = reader.seen = before
-        self._detach(reader)
-        reader.state = State.SPOOLED
-        session = reader.session
-        if session.spooled is None:
-            session.spooled = {}
-        session.spooled[reader] = None
-
-    def _overflow(self, reader: Reader, verdict: Verdict) -> None:
-        if verdict is Verdict.CLOSE:
-            reader.session.end(codes.SLOW_CONSUMER)
-        else:
-            reader.overrun = True
-            self._spool(reader)
-
-    def _go_live(self, reader: Reader) -> None:
-        reader.state = State.LIVE
-        reader.epoch = ""
-        reader.overrun = False
-        reader.feed.live[reader] = None
-
-    def _join_or_read(self, reader: Reader) -> None:
-        feed = reader.feed
-        if not reader.session.outbox.clear:
-            self._spool(reader)
-        elif feed.covers(reader.epoch, reader.cursor):
-            self._join(reader)
-        else:
-            self._read(reader, reader.cursor, 0)
-
-    def _read(self, reader: Reader, after: int | None, last_n: int) -> None:
-        feed = reader.feed
-        limit = PAGE_EVENTS if reader.session.binary else PAGE_EVENTS_JSON
-        reader.request = PageRequest(
-            reader, feed.channel, feed.lane, reader.epoch, after, last_n, limit, feed.tail, feed.generation
-        )
-        self._publisher.read(reader.request)
-
-    def _take_page(self, reader: Reader, request: PageRequest, page: Page) -> None:
-        """Deliver a page while the client keeps up; what it does not take is read again once it has room."""
-        outbox = reader.session.outbox
-        events = page.events
-        if reader.overrun and reader.lane in CONFLATED_LANES:
-            events = conflate(events, page.gaps[-1].last if page.gaps else reader.cursor)
-        for item in (*page.gaps, *events):
-            if not outbox.clear:
-                self._spool(reader)
-                return
-            if not (self._deliver(reader, item) if item in page.gaps else self._deliver_above(reader, item)):
-                return
-            if isinstance(item, GapItem) and item.reason == GAP_REASON_CONFLATED:
-                outbox.count_dropped(reader.lane, "conflated", item.count)
-            reader.epoch = item.epoch
-        reader.epoch = page.epoch or reader.epoch
-        reader.cursor = max(reader.cursor, self._covered(reader.feed, request, page))
-        self._after_page(reader, page)
-
-    def _covered(self, feed: Feed, request: PageRequest, page: Page) -> int:
-        """Return how far a page reaches: one that ends the log, at least to where the live stream was before it."""
-        if page.more or request.generation != feed.generation or page.epoch != feed.epoch:
-            return page.covered_through
-        return max(page.covered_through, request.tail)
-
-    def _after_page(self, reader: Reader, page: Page) -> None:
-        feed = reader.feed
-        if page.more or not reader.session.outbox.clear:
-            self._join_or_read(reader)
-        elif reader.cursor >= feed.floor and reader.epoch == feed.epoch:
-            self._join(reader)
-        else:
-            # The log has no more and yet does not reach the live stream, as while one of the two reconnects.
-            self._stalled[reader] = None
-
-    def _join(self, reader: Reader) -> None:
-        """Move a reader from the log to the live stream, in one step with what the ring holds for it."""
-        feed = reader.feed
-        if reader.cursor > reader.seen:
-            advance = AdvanceItem(feed.channel, feed.lane, reader.epoch, reader.cursor)
-            if not self._deliver(reader, advance):
-                return
-        for item in feed.ring:
-            if item.prev > reader.cursor:
-                self._stalled[reader] = None
-                return
-            if not self._deliver_above(reader, item):
-                return
-        self._detach(reader)
-        self._go_live(reader)
-
-    def _offer(self, reader: Reader, item: Item) -> None:
-        """Give a reader what it needs of an item, or send it to the log."""
-        if item.prev > reader.cursor:
-            self._replay(reader)
-        else:
-            self._deliver_above(reader, item)
-
-    def _deliver_above(self, reader: Reader, item: Item) -> bool:
-        """Deliver what an item has above the reader's cursor, if anything; see `_deliver`."""
-        cursor = reader.cursor
-        if item.last <= cursor:
-            return True
-        return self._deliver(reader, item if item.first > cursor else item.after(cursor))
-
-    def _deliver(self, reader: Reader, item: Item) -> bool:
-        """Send an item to one reader and move its cursor; False where the reader was taken off its way."""
-        verdict = reader.session.outbox.send(reader, item)
-        if verdict is not _SENT and verdict is not _QUEUED:
-            self._overflow(reader, verdict)
-            return False
-        reader.cursor = reader.seen = item.last
-        if verdict is _SENT:
-            self._count_sent(item)
-        return True
