@@ -65,9 +65,13 @@ def build_plan(percents: Sequence[int], given: dict[str, Any]) -> pb.RolloutPlan
     return plan
 
 
-async def create(target: str, plan: pb.RolloutPlan, actor: str, request_id: str = "") -> pb.Rollout:
+async def create(
+    target: str, plan: pb.RolloutPlan, actor: str, request_id: str = "", reason: str = ""
+) -> pb.Rollout:  # fmt: skip
     """Create a rollout."""
-    request = pb.CreateRolloutRequest(request_id=request_id or str(uuid.uuid4()), plan=plan, actor=actor)
+    request = pb.CreateRolloutRequest(
+        request_id=request_id or str(uuid.uuid4()), plan=plan, actor=actor, reason=reason
+    )  # fmt: skip
     async with _service(target) as stub:
         found: pb.Rollout = (await stub.CreateRollout(request, timeout=TIMEOUT_SECONDS)).rollout
     return found

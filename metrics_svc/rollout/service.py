@@ -54,10 +54,11 @@ class RolloutServicer:
         """Return the newest rollouts, each with what is another object after each change."""
         return [(each, self._message(each.id)) for each in self._controller.rollouts()[:number]]
 
-    async def CreateRollout(self, request: pb.CreateRolloutRequest, _context: Any) -> pb.CreateRolloutResponse:  # noqa: N802
+    async def CreateRollout(self, request: pb.CreateRolloutRequest, context: Any) -> pb.CreateRolloutResponse:  # noqa: N802
         """Create a rollout."""
         plan = messages.plan_of(request.plan)
-        rollout = await self._controller.create(plan, request.request_id, request.actor or "unknown")
+        actor = request.actor or messages.stranger(_peer(context))
+        rollout = await self._controller.create(plan, request.request_id, actor, request.reason)
         return pb.CreateRolloutResponse(rollout=self._message(rollout.id))
 
     async def ValidateRollout(self, request: pb.ValidateRolloutRequest, _context: Any) -> pb.ValidateRolloutResponse:  # noqa: N802
@@ -168,8 +169,9 @@ class RolloutServicer:
             raise AttributeError(name)
         response = getattr(pb, f"{name}Response")
 
-        async def carry_out(request: Any, _context: Any) -> Any:
-            rollout = await self._controller.ask(request.id, Verb(word), messages.asked(request.context))
+        async def carry_out(request: Any, context: Any) -> Any:
+            asked = messages.asked(request.context, _peer(context))
+            rollout = await self._controller.ask(request.id, Verb(word), asked)
             return response(rollout=self._message(rollout.id))
 
         return carry_out
@@ -177,6 +179,11 @@ class RolloutServicer:
     def _message(self, name: str) -> pb.Rollout:
         rollout = self._controller.rollout(name)
         return messages.rollout_message(rollout, self._controller.missing(rollout))
+
+
+def _peer(context: Any) -> str:
+    """Return the address of the caller as gRPC writes it; nothing where the HTTP shell calls, which says who it is."""
+    return "" if context is None else str(context.peer())
 
 
 def _agent(request: pb.StreamAssignmentsRequest) -> Agent:
