@@ -226,7 +226,8 @@ def show_needs(answer: pb.ValidateRolloutResponse, *, as_json: bool) -> None:
         known = stage.HasField("expected_duration")
         time = f"about {seconds(stage.expected_duration):,.0f} s" if known else "never, at the present traffic"
         write_line(
-            f"{stage.percent:3} %  {stage.channels_needed} channels in each arm ({stage.channels_active} active),"
+            f"{stage.percent:3} %  {stage.channels_needed} channels in each arm (about {stage.channels_active} active,"
+            f" enough with a chance of {stage.channels_chance:.1%}),"
             f" {stage.samples_needed:,} samples in each arm: {time}"
         )
     for problem in answer.problems:

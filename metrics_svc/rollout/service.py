@@ -75,10 +75,12 @@ class RolloutServicer:
         for number, stage in enumerate(plan.stages):
             own = [need for need in found if need.percent == stage.percent]
             share = needs.smallest_arm(plan.exposure(number))
+            most = max((need.channels_active for need in own), default=0)
             entry = response.stages.add(
                 percent=stage.percent,
                 channels_needed=needs.MIN_CHANNELS,
-                channels_active=int(max((need.channels_active for need in own), default=0) * share),
+                channels_active=int(most * share),
+                channels_chance=needs.chance_of_channels(most, plan.exposure(number)),
                 samples_needed=max((need.samples_needed for need in own), default=needs.least_samples(plan)),
             )
             seconds = needs.stage_seconds(plan, number, own)
