@@ -92,6 +92,7 @@ class Simulation:
         size = (len(world.lanes), world.channels)
         self._rates = world.rate * np.exp(self._random.normal(-0.32, 0.8, size))
         self._offsets = self._random.normal(0, world.between_channels, size)
+        self._assigned: dict[int, npt.NDArray[np.int64]] = {}
         self._samples = Samples(0)
         self._before: dict[Priority, list[float]] = {}
         self._reference: dict[Priority, Counts] = {}
@@ -135,7 +136,7 @@ class Simulation:
 
     def _deliver(self, seconds: float) -> None:
         world, random = self._world, self._random
-        arms = np.array([arm_of(number, self.rollout.exposure) for number in self._buckets])
+        arms = self._arms(self.rollout.exposure)
         stall = float(random.uniform(0, np.log(3))) if random.random() < world.stall_share else 0.0
         for row, lane in enumerate(world.lanes):
             shift = np.log(world.median_seconds) + self._offsets[row] + 0.1 * self._noise(world.channels) + stall
@@ -165,6 +166,13 @@ class Simulation:
         places = np.repeat(self._parts[chosen], own) * BUCKETS + indexes
         self._samples.add_block(lane, arm, np.bincount(places, minlength=PARTS * BUCKETS).reshape(PARTS, BUCKETS))
 
+    def _arms(self, exposure: int) -> npt.NDArray[np.int64]:
+        found = self._assigned.get(exposure)
+        if found is None:
+            found = np.array([arm_of(number, exposure) for number in self._buckets])
+            self._assigned[exposure] = found
+        return found
+
     def _noise(self, size: int) -> Numbers:
         if self._world.heavy_tailed:
             return self._random.standard_t(_HEAVY_FREEDOM, size) * _HEAVY_SCALE
@@ -173,12 +181,16 @@ class Simulation:
     def _sight(self, *, look: bool = False, step: float = 0.0) -> Sight:
         world, rollout = self._world, self.rollout
         agents = {_AGENT: rollout.generation}
-        enough = min(len(timeline(self._samples, lane)) for lane in world.lanes) >= MIN_LOOKS_BEFORE
-        before = Before(enough, "enough samples", tuple(lane.name for lane in world.lanes))
+        before = None
+        if rollout.state is State.STARTING:
+            enough = min(len(timeline(self._samples, lane)) for lane in world.lanes) >= MIN_LOOKS_BEFORE
+            before = Before(enough, "enough samples", tuple(lane.name for lane in world.lanes))
         results = None
         if look:
-            arms = [arm_of(number, rollout.exposure) for number in self._buckets]
-            channels = {(lane, arm): arms.count(arm) for lane in world.lanes for arm in (Arm.CONTROL, Arm.CANDIDATE)}
+            arms = self._arms(rollout.exposure)
+            channels = {
+                (lane, arm): int((arms == arm).sum()) for lane in world.lanes for arm in (Arm.CONTROL, Arm.CANDIDATE)
+            }
             limits = dict.fromkeys(world.lanes, _LIMIT_SECONDS)
             results = judge(
                 Case(
