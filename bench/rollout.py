@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,10 @@ class System:
         process = self._processes.pop(name)
         process.send_signal(signal.SIGKILL)
         await process.wait()
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a service a signal."""
+        self._processes[name].send_signal(number)
 
     async def close(self) -> None:
         """End everything."""
@@ -267,13 +272,13 @@ class Traffic:
 
 @asynccontextmanager
 async def running(
-    folder: Path, policy: str, channels: int, rate: float
+    folder: Path, policy: str, channels: int, rate: float, lane: Priority = Priority.HIGH
 ) -> AsyncIterator[tuple[System, Operator, Checker, Traffic]]:
     """Run a system with traffic and a checker; at the end everything acknowledged must have come."""
     system = System(folder, policy)
     names = [f"rollout:{number}" for number in range(channels)]
-    checker = Checker(system, names, Priority.HIGH)
-    traffic = Traffic(system, names, Priority.HIGH, rate)
+    checker = Checker(system, names, lane)
+    traffic = Traffic(system, names, lane, rate)
     tasks: list[asyncio.Task[None]] = []
     operator = Operator(system.address("metrics"))
     try:
@@ -319,22 +324,64 @@ def _seconds(value: float) -> Duration:
     return policies.duration(value)
 
 
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A candidate, and what it is tried on."""
+
+    baseline: str
+    candidate: Policy
+    lane: Priority = Priority.HIGH
+    stalls: bool = False
+    """True: once channels are exposed, the publisher stands still for half of the time, for both arms."""
+
+
+TRIALS = {
+    "none": Trial("legacy-500ms", quick("quick")),
+    "slow": Trial("default", quick("harmful", 40, fixed=True)),
+    "p99": Trial("legacy-500ms", quick("harmful", 650, fixed=True)),
+    "low": Trial(
+        "default",
+        Policy("harmful", {**quick("", 2).lanes, Priority.LOW: quick("", 400, fixed=True).lanes[Priority.LOW]}),
+        Priority.LOW,
+    ),
+    "both": Trial("default", quick("harmful"), stalls=True),
+}
+"""By `--harm`: a good candidate; windows of 40 ms; 30 % longer windows; a starved LOW lane; both arms slowed."""
+
+
+async def _stall(system: System, operator: Operator, name: str) -> None:
+    """Let the publisher stand still for half of the time while channels are exposed."""
+    while True:
+        await asyncio.sleep(0.1)
+        if (await operator.get(name)).exposure_basis_points:
+            system.signal("publisher", signal.SIGSTOP)
+            try:
+                await asyncio.sleep(0.1)
+            finally:
+                system.signal("publisher", signal.SIGCONT)
+
+
 async def _main(options: argparse.Namespace) -> int:
-    harmful = quick("harmful", 40, fixed=True)
-    candidate = harmful if options.harmful else quick("quick")
-    baseline = "default" if options.harmful else "legacy-500ms"
+    trial = TRIALS[options.harm]
+    baseline, candidate = trial.baseline, trial.candidate
     with tempfile.TemporaryDirectory() as folder:
-        async with running(Path(folder), baseline, options.channels, options.rate) as (
-            _system,
+        async with running(Path(folder), baseline, options.channels, options.rate, trial.lane) as (
+            system,
             operator,
             checker,
             traffic,
         ):
-            name = await operator.create(plan(baseline, candidate.name, (10, 25, 50, 75, 100)), candidate)
+            wanted_plan = plan(baseline, candidate.name, (10, 25, 50, 75, 100))
+            wanted_plan.max_interference_ratio = 3 if trial.stalls else 10
+            name = await operator.create(wanted_plan, candidate)
             checker.salt = name
             began = time.monotonic()
             await operator.ask("start", name, reason="bench")
+            stalling = asyncio.create_task(_stall(system, operator, name)) if trial.stalls else None
             rollout = await operator.until(name, OVER, options.timeout)
+            if stalling is not None:
+                stalling.cancel()
+                await asyncio.gather(stalling, return_exceptions=True)
             took = time.monotonic() - began
             report = await operator.call("GetRolloutReport", pb.GetRolloutReportRequest(id=name))
         if options.report:
@@ -345,8 +392,8 @@ async def _main(options: argparse.Namespace) -> int:
             f" {checker.received:,} received, problems: {checker.problems[:5] or 'none'}\n"
         )
         sys.stdout.write(f"batches by generation and arm: {dict(sorted(checker.arms.items()))}\n")
-        wanted = "ROLLED_BACK" if options.harmful else "COMPLETED"
-        return 0 if state_of(rollout) == wanted and not checker.problems else 1
+        wanted = {"COMPLETED"} if options.harm == "none" else {"ROLLED_BACK", "HELD"}
+        return 0 if state_of(rollout) in wanted and not checker.problems else 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -355,7 +402,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--channels", type=int, default=600)
     parser.add_argument("--rate", type=float, default=1_500.0, help="events/s over all channels")
     parser.add_argument("--timeout", type=float, default=240.0)
-    parser.add_argument("--harmful", action="store_true", help="try a candidate that waits 40 ms for each batch")
+    parser.add_argument(
+        "--harm", choices=list(TRIALS), default="none", help="slow: windows of 40 ms; p99: 30 %% longer windows;"
+        " low: a starved LOW lane; both: both arms slowed",
+    )  # fmt: skip
     parser.add_argument("--report", default="", help="write the report as HTML to this file")
     return asyncio.run(_main(parser.parse_args(arguments)))
 

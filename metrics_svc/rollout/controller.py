@@ -234,7 +234,7 @@ class Controller:
             if isinstance(point.value, float):
                 self._candidate_ns = max(self._candidate_ns, int(point.value * 1e9))
         elif self._judge is not None:
-            self._judge.take(process, point)
+            self._judge.take(process, point, self._clock_ns())
         return True
 
     async def heard(self) -> None:

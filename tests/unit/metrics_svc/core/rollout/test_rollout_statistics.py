@@ -208,3 +208,16 @@ def test_as_many_channels_are_asked_for_as_make_both_arms_large_enough_by_chance
     assert needs.chance_of_channels(200, 1_000) < 0.3
     assert needs.chance_of_channels(20, 10_000) == 1
     assert needs.chance_of_channels(19, 10_000) == 0
+
+
+def test_samples_of_a_lane_that_has_fallen_silent_pass_nothing() -> None:
+    one = case(log_normal(1, 400), log_normal(2, 400))
+    one.samples.pass_time(5.0)
+    assert "validity/HIGH" not in verdicts(one)
+    for _ in range(3):
+        one.samples.pass_time(5.0)
+    assert verdicts(one)["validity/HIGH"] is Verdict.NO_DATA
+    assert conclude(judge(one), {}).verdict is Verdict.NO_DATA
+    one.samples.add(HIGH, Arm.CONTROL, 0, [5], [1])
+    one.samples.pass_time(5.0)
+    assert "validity/HIGH" not in verdicts(one)
