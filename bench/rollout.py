@@ -96,10 +96,6 @@ class System:
         process.send_signal(signal.SIGKILL)
         await process.wait()
 
-    def signal(self, name: str, number: signal.Signals) -> None:
-        """Send a service a signal."""
-        self._processes[name].send_signal(number)
-
     async def close(self) -> None:
         """End everything."""
         for name in ("gateway", "publisher", "metrics"):
@@ -331,34 +327,16 @@ class Trial:
     baseline: str
     candidate: Policy
     lane: Priority = Priority.HIGH
-    stalls: bool = False
-    """True: once channels are exposed, the publisher stands still for half of the time, for both arms."""
 
 
 TRIALS = {
     "none": Trial("legacy-500ms", quick("quick")),
     "slow": Trial("default", quick("harmful", 40, fixed=True)),
-    "p99": Trial("legacy-500ms", quick("harmful", 650, fixed=True)),
-    "low": Trial(
-        "default",
-        Policy("harmful", {**quick("", 2).lanes, Priority.LOW: quick("", 400, fixed=True).lanes[Priority.LOW]}),
-        Priority.LOW,
+    "p99": Trial(
+        "legacy-500ms", Policy("harmful", dict.fromkeys(LANES, LanePolicy(0.65, 1_000, 1024 * 1024, 2.0, True)))
     ),
-    "both": Trial("default", quick("harmful"), stalls=True),
 }
-"""By `--harm`: a good candidate; windows of 40 ms; 30 % longer windows; a starved LOW lane; both arms slowed."""
-
-
-async def _stall(system: System, operator: Operator, name: str) -> None:
-    """Let the publisher stand still for half of the time while channels are exposed."""
-    while True:
-        await asyncio.sleep(0.1)
-        if (await operator.get(name)).exposure_basis_points:
-            system.signal("publisher", signal.SIGSTOP)
-            try:
-                await asyncio.sleep(0.1)
-            finally:
-                system.signal("publisher", signal.SIGCONT)
+"""By `--harm`: a good candidate; windows of 40 ms; windows 30 % longer than those in force."""
 
 
 async def _main(options: argparse.Namespace) -> int:
@@ -366,22 +344,16 @@ async def _main(options: argparse.Namespace) -> int:
     baseline, candidate = trial.baseline, trial.candidate
     with tempfile.TemporaryDirectory() as folder:
         async with running(Path(folder), baseline, options.channels, options.rate, trial.lane) as (
-            system,
+            _system,
             operator,
             checker,
             traffic,
         ):
-            wanted_plan = plan(baseline, candidate.name, (10, 25, 50, 75, 100))
-            wanted_plan.max_interference_ratio = 3 if trial.stalls else 10
-            name = await operator.create(wanted_plan, candidate)
+            name = await operator.create(plan(baseline, candidate.name, (10, 25, 50, 75, 100)), candidate)
             checker.salt = name
             began = time.monotonic()
             await operator.ask("start", name, reason="bench")
-            stalling = asyncio.create_task(_stall(system, operator, name)) if trial.stalls else None
             rollout = await operator.until(name, OVER, options.timeout)
-            if stalling is not None:
-                stalling.cancel()
-                await asyncio.gather(stalling, return_exceptions=True)
             took = time.monotonic() - began
             report = await operator.call("GetRolloutReport", pb.GetRolloutReportRequest(id=name))
         if options.report:
@@ -403,8 +375,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rate", type=float, default=1_500.0, help="events/s over all channels")
     parser.add_argument("--timeout", type=float, default=240.0)
     parser.add_argument(
-        "--harm", choices=list(TRIALS), default="none", help="slow: windows of 40 ms; p99: 30 %% longer windows;"
-        " low: a starved LOW lane; both: both arms slowed",
+        "--harm", choices=list(TRIALS), default="none", help="slow: windows of 40 ms; p99: 30 %% longer windows"
     )  # fmt: skip
     parser.add_argument("--report", default="", help="write the report as HTML to this file")
     return asyncio.run(_main(parser.parse_args(arguments)))
