@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from metrics_svc.core.rollout import statistics
 from metrics_svc.core.rollout.model import State, Verdict
 from metrics_svc.core.rollout.simulate import Outcome, Simulation, World, plan_of_looks
 
@@ -59,7 +60,7 @@ def _advanced(outcome: Outcome) -> bool:
 
 
 def worlds(base: World, effects: Sequence[float]) -> list[tuple[str, World]]:
-    """Return the candidates that are tried: slower ones, and other kinds of harm."""
+    """Return the candidates that are tried: slower ones, then other kinds of harm."""
     slower = [(f"slowest tenth {effect:+.0%}", replace(base, tail_effect=effect)) for effect in effects]
     return [
         *slower,
@@ -73,9 +74,13 @@ def worlds(base: World, effects: Sequence[float]) -> list[tuple[str, World]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line; return the exit code."""
     options = _parser().parse_args(arguments)
-    base = World(channels=options.channels, rate=options.rate, between_channels=options.between_channels)
+    base = World(
+        channels=options.channels, rate=options.rate, between_channels=options.between_channels,
+        heavy_tailed=options.heavy_tailed,
+    )  # fmt: skip
     rows = []
-    for name, world in worlds(base, options.effects):
+    tried = worlds(base, options.effects)
+    for name, world in tried[: len(options.effects)] if options.only_effects else tried:
         rows.append(run_many(name, world, options.runs, options.looks, options.seed))
         sys.stdout.write(_line(rows[-1], as_json=options.json) + "\n")
         sys.stdout.flush()
@@ -92,9 +97,10 @@ def _line(row: Row, *, as_json: bool) -> str:
         data: dict[str, Any] = {name: getattr(row, name) for name in Row.__dataclass_fields__}
         return json.dumps(data)
     looks = f"after {row.median_looks} looks" if row.rolled_back else ""
-    share = row.rolled_back / row.runs
+    share = statistics.wilson(row.rolled_back, row.runs, 0.95)
+    between = f"{share.value:.1%}, {share.low:.1%} to {share.high:.1%}"
     return (
-        f"{row.name:36} rolled back {row.rolled_back:4} of {row.runs} ({share:6.1%}) {looks:16} advanced {row.advanced}"
+        f"{row.name:36} rolled back {row.rolled_back:4} of {row.runs} ({between}) {looks:16} advanced {row.advanced}"
         f"  any PASS {row.passed}"
     )
 
@@ -110,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     effects = [0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5]
     parser.add_argument("--effects", type=float, nargs="*", default=effects, help="tail effects to try, 0.3 for +30 %%")
+    parser.add_argument("--only-effects", action="store_true", help="try no other kinds of harm")
+    parser.add_argument("--heavy-tailed", action="store_true", help="noise of Student's distribution, not normal")
     parser.add_argument("--seed", type=int, default=1, help="of the first run (default 1)")
     parser.add_argument("--json", action="store_true", help="print JSON lines")
     return parser

@@ -65,9 +65,13 @@ def build_plan(percents: Sequence[int], given: dict[str, Any]) -> pb.RolloutPlan
     return plan
 
 
-async def create(target: str, plan: pb.RolloutPlan, actor: str, request_id: str = "") -> pb.Rollout:
+async def create(
+    target: str, plan: pb.RolloutPlan, actor: str, request_id: str = "", reason: str = ""
+) -> pb.Rollout:  # fmt: skip
     """Create a rollout."""
-    request = pb.CreateRolloutRequest(request_id=request_id or str(uuid.uuid4()), plan=plan, actor=actor)
+    request = pb.CreateRolloutRequest(
+        request_id=request_id or str(uuid.uuid4()), plan=plan, actor=actor, reason=reason
+    )  # fmt: skip
     async with _service(target) as stub:
         found: pb.Rollout = (await stub.CreateRollout(request, timeout=TIMEOUT_SECONDS)).rollout
     return found
@@ -222,7 +226,8 @@ def show_needs(answer: pb.ValidateRolloutResponse, *, as_json: bool) -> None:
         known = stage.HasField("expected_duration")
         time = f"about {seconds(stage.expected_duration):,.0f} s" if known else "never, at the present traffic"
         write_line(
-            f"{stage.percent:3} %  {stage.channels_needed} channels in each arm ({stage.channels_active} active),"
+            f"{stage.percent:3} %  {stage.channels_needed} channels in each arm (about {stage.channels_active} active,"
+            f" enough with a chance of {stage.channels_chance:.1%}),"
             f" {stage.samples_needed:,} samples in each arm: {time}"
         )
     for problem in answer.problems:

@@ -188,7 +188,7 @@ class Controller:
             self._policies[policy.name] = stored
             return stored
 
-    async def create(self, plan: Plan, request_id: str, actor: str) -> Rollout:
+    async def create(self, plan: Plan, request_id: str, actor: str, reason: str = "") -> Rollout:
         """Create a rollout in DRAFT; the same request again returns the same one."""
         async with self._lock:
             made = await self._made_before(request_id)
@@ -200,7 +200,8 @@ class Controller:
             if problems:
                 raise StatusError(INVALID_ARGUMENT, "PLAN_INVALID", problems[0], field="plan")
             name = f"r-{uuid_utils.uuid7().hex[-12:]}"
-            entry = Entry(name, CREATED, self._clock_ns(), {"plan": history.plan_data(plan)}, actor, "", request_id)
+            data = {"plan": history.plan_data(plan)}
+            entry = Entry(name, CREATED, self._clock_ns(), data, actor, reason, request_id)
             return await self._write(None, [entry])
 
     async def ask(self, name: str, verb: Verb, asked: machine.Asked) -> Rollout:
@@ -233,7 +234,7 @@ class Controller:
             if isinstance(point.value, float):
                 self._candidate_ns = max(self._candidate_ns, int(point.value * 1e9))
         elif self._judge is not None:
-            self._judge.take(process, point)
+            self._judge.take(process, point, self._clock_ns())
         return True
 
     async def heard(self) -> None:

@@ -79,7 +79,9 @@ class RolloutApi:
 
     async def create(self, request: web.Request) -> web.Response:
         """Answer like CreateRollout."""
-        return _json(await self._servicer.CreateRollout(await self._body(request, pb.CreateRolloutRequest()), None))
+        message = await self._body(request, pb.CreateRolloutRequest())
+        message.actor = message.actor or _someone(request)
+        return _json(await self._servicer.CreateRollout(message, None))
 
     async def validate(self, request: web.Request) -> web.Response:
         """Answer like ValidateRollout."""
@@ -95,10 +97,15 @@ class RolloutApi:
         name = f"{word.capitalize()}Rollout"
         message: Any = await self._body(request, getattr(pb, f"{name}Request")())
         message.id = request.match_info["id"]
+        message.context.actor = message.context.actor or _someone(request)
         return _json(await getattr(self._servicer, name)(message, None))
 
     async def _body(self, request: web.Request, message: Message) -> Any:
         return await read_change(request, self._operators, message)
+
+
+def _someone(request: web.Request) -> str:
+    return f"someone at {request.remote}" if request.remote else "someone"
 
 
 def _json(message: Message) -> web.Response:

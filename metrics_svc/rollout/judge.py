@@ -23,6 +23,8 @@ from metrics_svc.core.rollout.samples import Counts, Samples
 from metrics_svc.core.telemetry import Point, Process
 
 _RECOVERED_RATIO = 1.5
+STALE_NANOS = 30_000_000_000
+"""Latencies that were reported this long ago enter no verdict: a connection that was away brings them late."""
 _ARMS = {arm.name.lower(): arm for arm in Arm}
 
 
@@ -30,7 +32,7 @@ class Judge:
     """See the module."""
 
     def __init__(self, generation: int, before: Mapping[str, list[float]] | None = None) -> None:
-        self._samples = Samples(generation)
+        self.samples = Samples(generation)
         self.before = {Priority[name]: list(series) for name, series in (before or {}).items()}
         self._reference: dict[Priority, Counts] = {}
         self._recent: dict[tuple[Process, Key], Point] = {}
@@ -38,45 +40,47 @@ class Judge:
     @property
     def generation(self) -> int:
         """The generation whose samples are kept."""
-        return self._samples.generation
+        return self.samples.generation
 
     def begin(self, generation: int) -> None:
         """Forget the samples of the generation before, except for its control."""
         for lane in LANES:
-            control = self._samples.of(lane, Arm.CONTROL)
+            control = self.samples.of(lane, Arm.CONTROL)
             if control.any():
                 self._reference[lane] = control.copy()
-        self._samples = Samples(generation)
+        self.samples = Samples(generation)
         self._recent.clear()
 
     def restart(self) -> None:
         """Begin the analysis: what has come so far was still settling."""
-        self._samples.restart()
+        self.samples.restart()
         self._recent.clear()
 
-    def take(self, process: Process, point: Point) -> None:
+    def take(self, process: Process, point: Point, now_ns: int) -> None:
         """Count a point that a gateway has reported; one that comes again replaces the first."""
         attributes = dict(point.key.attributes)
         arm = _ARMS.get(attributes.get("arm", ""))
         if arm is None or attributes.get("generation") != str(self.generation):
             return
         if point.key.name == ROLLOUT_FAULTS and isinstance(point.value, int):
-            self._samples.fault(arm, attributes.get("reason", ""), point.value)
+            self.samples.fault(arm, attributes.get("reason", ""), point.value)
         if point.key.name != ROLLOUT_LATENCY or not isinstance(point.value, PackedSketch):
             return
         lane, part = attributes.get("lane", ""), attributes.get("part", "")
-        if lane not in Priority.__members__ or not part.isdecimal():
+        if lane not in Priority.__members__ or not part.isdecimal() or now_ns - point.end_ns > STALE_NANOS:
             return
+        if point.value.skewed:
+            return  # a negative latency: two hosts' clocks differ by more than what is measured
         before = self._recent.get((process, point.key))
         if before is not None and before.start_ns == point.start_ns and isinstance(before.value, PackedSketch):
             old = before.value
-            self._samples.take_back(Priority[lane], arm, int(part), old.indexes, old.counts)
+            self.samples.take_back(Priority[lane], arm, int(part), old.indexes, old.counts)
         self._recent[process, point.key] = point
-        self._samples.add(Priority[lane], arm, int(part), point.value.indexes, point.value.counts)
+        self.samples.add(Priority[lane], arm, int(part), point.value.indexes, point.value.counts)
 
     def end_look(self, seconds: float) -> None:
         """Say that a look is over."""
-        self._samples.pass_time(seconds)
+        self.samples.pass_time(seconds)
 
     def look(self, rollout: Rollout, candidate: Policy, channels: Channels) -> tuple[RuleResult, ...]:
         """Return what the rules say."""
@@ -84,7 +88,7 @@ class Judge:
         limits = {lane: candidate.lanes[lane].limit_seconds for lane in LANES}
         return judge(
             Case(
-                rollout.plan, rollout.exposure, rollout.stage, lanes, limits, self._samples, channels, self.before,
+                rollout.plan, rollout.exposure, rollout.stage, lanes, limits, self.samples, channels, self.before,
                 self._reference,
             )
         )  # fmt: skip
@@ -95,7 +99,7 @@ class Judge:
         if not lanes:
             traffic = {lane: Traffic(number, 1.0) for lane, number in channels.items()}
             return Before(False, (explain(plan, traffic) or ["no lane has traffic"])[0], ())
-        self.before = {lane: timeline(self._samples, lane) for lane in lanes}
+        self.before = {lane: timeline(self.samples, lane) for lane in lanes}
         fewest = min(lanes, key=lambda lane: len(self.before[lane]))
         number = len(self.before[fewest])
         names = tuple(lane.name for lane in lanes)
@@ -107,7 +111,7 @@ class Judge:
         """Say whether figures are as before the rollout."""
         verdicts: list[Verdict] = []
         for lane, before in self.before.items():
-            now = timeline(self._samples, lane)
+            now = timeline(self.samples, lane)
             if len(now) < min(MIN_LOOKS, 3) or len(before) < 2:
                 return Verdict.NO_DATA
             found = statistics.ratio(now, before)

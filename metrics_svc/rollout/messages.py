@@ -7,6 +7,7 @@ the HTTP shell.
 from __future__ import annotations
 
 import json
+from urllib.parse import unquote
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -138,9 +139,16 @@ def entry_message(numbered: Numbered) -> pb.HistoryEntry:
     )
 
 
-def asked(context: pb.VerbContext) -> Asked:
-    """Return who asks."""
-    return Asked(context.actor or "unknown", context.reason, context.request_id, context.expected_version)
+def asked(context: pb.VerbContext, peer: str) -> Asked:
+    """Return who asks; the address, where no name is given."""
+    return Asked(context.actor or stranger(peer), context.reason, context.request_id, context.expected_version)
+
+
+def stranger(peer: str) -> str:
+    """Return what the record calls somebody of whom only the address is known, without the port of the day."""
+    kind, _, rest = peer.partition(":")
+    host = unquote(rest.rpartition(":")[0]).strip("[]") if kind in {"ipv4", "ipv6"} else ""
+    return f"someone at {host}" if host else "someone"
 
 
 def assignment_message(rollout: Rollout, stored: dict[str, StoredPolicy]) -> pb.StreamAssignmentsResponse:

@@ -54,10 +54,11 @@ class RolloutServicer:
         """Return the newest rollouts, each with what is another object after each change."""
         return [(each, self._message(each.id)) for each in self._controller.rollouts()[:number]]
 
-    async def CreateRollout(self, request: pb.CreateRolloutRequest, _context: Any) -> pb.CreateRolloutResponse:  # noqa: N802
+    async def CreateRollout(self, request: pb.CreateRolloutRequest, context: Any) -> pb.CreateRolloutResponse:  # noqa: N802
         """Create a rollout."""
         plan = messages.plan_of(request.plan)
-        rollout = await self._controller.create(plan, request.request_id, request.actor or "unknown")
+        actor = request.actor or messages.stranger(_peer(context))
+        rollout = await self._controller.create(plan, request.request_id, actor, request.reason)
         return pb.CreateRolloutResponse(rollout=self._message(rollout.id))
 
     async def ValidateRollout(self, request: pb.ValidateRolloutRequest, _context: Any) -> pb.ValidateRolloutResponse:  # noqa: N802
@@ -74,10 +75,12 @@ class RolloutServicer:
         for number, stage in enumerate(plan.stages):
             own = [need for need in found if need.percent == stage.percent]
             share = needs.smallest_arm(plan.exposure(number))
+            most = max((need.channels_active for need in own), default=0)
             entry = response.stages.add(
                 percent=stage.percent,
                 channels_needed=needs.MIN_CHANNELS,
-                channels_active=int(max((need.channels_active for need in own), default=0) * share),
+                channels_active=int(most * share),
+                channels_chance=needs.chance_of_channels(most, plan.exposure(number)),
                 samples_needed=max((need.samples_needed for need in own), default=needs.least_samples(plan)),
             )
             seconds = needs.stage_seconds(plan, number, own)
@@ -168,8 +171,9 @@ class RolloutServicer:
             raise AttributeError(name)
         response = getattr(pb, f"{name}Response")
 
-        async def carry_out(request: Any, _context: Any) -> Any:
-            rollout = await self._controller.ask(request.id, Verb(word), messages.asked(request.context))
+        async def carry_out(request: Any, context: Any) -> Any:
+            asked = messages.asked(request.context, _peer(context))
+            rollout = await self._controller.ask(request.id, Verb(word), asked)
             return response(rollout=self._message(rollout.id))
 
         return carry_out
@@ -177,6 +181,11 @@ class RolloutServicer:
     def _message(self, name: str) -> pb.Rollout:
         rollout = self._controller.rollout(name)
         return messages.rollout_message(rollout, self._controller.missing(rollout))
+
+
+def _peer(context: Any) -> str:
+    """Return the address of the caller as gRPC writes it; nothing where the HTTP shell calls, which says who it is."""
+    return "" if context is None else str(context.peer())
 
 
 def _agent(request: pb.StreamAssignmentsRequest) -> Agent:

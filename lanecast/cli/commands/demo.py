@@ -31,12 +31,22 @@ WIDE: dict[str, tuple[str, ...]] = {
 }
 """What examples are told, so that there are channels and events enough for a rollout within minutes."""
 SLOW, FAST = "legacy-500ms", "default"
+DRAFTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    SLOW: (FAST, "what every installation begins with: from how the replaced system delivered to short windows", ()),
+    FAST: (
+        SLOW,
+        "a harmful candidate: it goes back by itself",
+        ("--look", "1s", "--quantile", "0.8", "--quantile", "0.95"),
+    ),
+}
+"""The rollout that is prepared, by the policy in force: the candidate, what to expect of it, and options besides the
+preset `demo`. p80 needs a quarter of the samples of p95: harm as plain as this is seen within a minute."""
 
 EPILOG = """\b
 Examples:
   lanecast up          in one terminal, and in another
   lanecast demo
-  lanecast demo --up                           both in one
+  lanecast demo --up                           both in one, with a harmful rollout ready to start
   lanecast demo --up --policy legacy-500ms     begin slow, with a rollout to `default` ready to start
   lanecast demo --only concierge --only bots
 
@@ -69,7 +79,7 @@ def command(
     The examples learn from real data at their start, then publish until SIGTERM or Ctrl-C. One that dies is
     restarted.
     """
-    from lanecast.cli.core.plan import SystemSettings, plan_draft
+    from lanecast.cli.core.plan import PUBLISHER_POLICY, SystemSettings, plan_draft
     from lanecast.cli.supervise.system import SystemRequest, run_system
 
     scripts = find_examples(only or (NAMES[:-1] if small else NAMES))
@@ -82,8 +92,12 @@ def command(
 
     def examples(settings: SystemSettings) -> list[Launch]:
         found = _launches(scripts, settings.urls()["publisher"], settings, small=small)
-        draft = [plan_draft(settings, SLOW, FAST, os.getpid())] if policy == SLOW else []
-        return [*found, *draft]
+        if small:
+            return found  # with so few channels there is nothing that a rollout could be judged by
+        baseline = policy or os.environ.get(PUBLISHER_POLICY) or FAST
+        candidate, reason, more = DRAFTS.get(baseline, DRAFTS[FAST])
+        options = ("--preset", "demo", "--reason", reason, *more)
+        return [*found, plan_draft(settings, baseline, candidate, options, os.getpid())]
 
     return run_system(SystemRequest.of_options(system, as_json=as_json, policy=policy or ""), examples)
 

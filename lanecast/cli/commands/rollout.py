@@ -148,13 +148,14 @@ def _actor() -> str:
 @command.command("create")
 @plan_options
 @click.option("--request-id", default="", help="With the same one again, the same rollout is meant.")
+@click.option("--reason", default="", help="What it is for; shown until it is started.")
 @options.json_option
 @options.metrics_option
-def create(target: str, request_id: str, as_json: bool, **given: Any) -> None:
+def create(target: str, request_id: str, reason: str, as_json: bool, **given: Any) -> None:
     """Create a rollout without starting it."""
     from lanecast.cli import rollouts
 
-    rollout = asyncio.run(rollouts.create(target, _plan(given), _actor(), request_id))
+    rollout = asyncio.run(rollouts.create(target, _plan(given), _actor(), request_id, reason))
     rollouts.show(rollout, as_json=as_json)
 
 

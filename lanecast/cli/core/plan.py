@@ -143,11 +143,13 @@ def plan_examples(
     ]
 
 
-def plan_draft(settings: SystemSettings, baseline: str, candidate: str, supervisor_pid: int) -> Launch:
+def plan_draft(
+    settings: SystemSettings, baseline: str, candidate: str, more: Sequence[str], supervisor_pid: int
+) -> Launch:
     """Return what prepares a rollout, which does its work once: with the same request it is always the same rollout."""
     request = f"demo/{baseline}/{candidate}"
     command = ["-P", "-m", "lanecast.cli", "rollout", "--metrics", settings.urls()["metrics"], "create"]
-    command += ["--from", baseline, "--to", candidate, "--preset", "demo", "--request-id", request]
+    command += ["--from", baseline, "--to", candidate, "--request-id", request, *more]
     return _example("rollout", supervisor_pid, command, settle_seconds=0.0)
 
 

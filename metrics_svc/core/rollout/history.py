@@ -58,7 +58,8 @@ def apply(rollout: Rollout | None, entry: Entry) -> Rollout:
     if entry.kind == CREATED:
         if rollout is not None:
             raise HistoryError(f"the rollout {entry.rollout} was created twice")
-        rollout = Rollout(entry.rollout, plan_of(entry.data["plan"]), reason="created", create_ns=entry.time_ns)
+        rollout = Rollout(entry.rollout, plan_of(entry.data["plan"]), create_ns=entry.time_ns)
+        rollout = replace(rollout, reason=entry.reason or "created")
         return replace(rollout, version=1, entries=1, update_ns=entry.time_ns, entered_ns=entry.time_ns)
     if rollout is None or rollout.id != entry.rollout:
         raise HistoryError(f"the history of {entry.rollout} does not begin with its creation")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, comb
 
 from lanecast.core.bucketing import BUCKETS
 from lanecast.core.priority import LANES, Priority
@@ -17,6 +17,8 @@ MIN_TAIL = 20
 """Samples beyond a quantile, in each arm."""
 MIN_CHANNELS = 20
 """Channels in each arm."""
+SURE = 0.99
+"""Chance that both arms get their channels, from which on a lane has enough of them."""
 MIN_PARTS = 8
 """Parts of each arm that have enough samples."""
 MIN_LOOKS_BEFORE = 12
@@ -61,6 +63,37 @@ def smallest_arm(exposure: int) -> float:
     return (min(exposure, rest) if rest else exposure) / BUCKETS
 
 
+def chance_of_channels(channels: int, exposure: int) -> float:
+    """Return a lower bound of the chance that each arm gets the channels it needs: they fall into buckets by chance."""
+    shares = [exposure / BUCKETS]
+    if exposure < BUCKETS:
+        shares.append(smallest_arm(exposure))
+    return max(0.0, 1.0 - sum(_chance_of_fewer(channels, share) for share in shares))
+
+
+def _chance_of_fewer(channels: int, share: float) -> float:
+    if share >= 1:
+        return float(channels < MIN_CHANNELS)
+    terms = (
+        comb(channels, k) * share**k * (1 - share) ** (channels - k) for k in range(min(MIN_CHANNELS, channels + 1))
+    )
+    return min(1.0, sum(terms))
+
+
+def channels_wanted(exposure: int) -> int:
+    """Return the fewest channels of a lane that are surely enough."""
+    low = high = ceil(MIN_CHANNELS / smallest_arm(exposure))
+    while chance_of_channels(high, exposure) < SURE:
+        low, high = high, 2 * high
+    while low < high:
+        middle = (low + high) // 2
+        if chance_of_channels(middle, exposure) < SURE:
+            low = middle + 1
+        else:
+            high = middle
+    return high
+
+
 def samples_needed(plan: Plan, lane: Priority) -> int:
     """Return how many samples each arm needs."""
     return round(MIN_TAIL / (1 - max(*plan.quantiles, objective_of(plan, lane))))
@@ -102,15 +135,20 @@ def explain(plan: Plan, traffic: Mapping[Priority, Traffic]) -> list[str]:
     problems = plan.problems()
     if problems:
         return problems
-    lanes = judged_lanes(plan, {lane: present.channels for lane, present in traffic.items()})
-    if lanes:
-        return []
-    share = min(smallest_arm(plan.exposure(number)) for number in range(len(plan.stages)))
-    most = max((present.channels for present in traffic.values()), default=0)
-    needed = ceil(MIN_CHANNELS / share)
+    exposure = min((plan.exposure(number) for number in range(len(plan.stages))), key=smallest_arm)
+    share, most = smallest_arm(exposure), max((present.channels for present in traffic.values()), default=0)
+    wanted = channels_wanted(exposure)
+    if most * share >= MIN_CHANNELS:
+        chance = chance_of_channels(most, exposure)
+        text = (
+            f"a lane may get too few channels into one arm: of its {most}, about {most * share:.0f} come into the"
+            f" smaller one, and the chance that each gets the {MIN_CHANNELS} it needs is {chance:.0%}; {wanted} active"
+            f" channels make it {SURE:.0%}"
+        )
+        return [] if chance >= SURE else [text]
     text = (
         f"no lane has the channels to be judged: its smallest arm has {share:.0%} of them and needs {MIN_CHANNELS},"
-        f" which makes {needed} active channels in one lane; the most there are is {most}"
+        f" for which {wanted} active channels in one lane are surely enough; the most there are is {most}"
     )
     return [text]
 

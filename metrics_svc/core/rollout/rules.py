@@ -24,6 +24,8 @@ from metrics_svc.core.rollout.statistics import Interval
 _LEAST_RATE_RATIO = 0.8
 """A candidate channel that gets less than this share of what control channels get is starved."""
 _BENEFIT_QUANTILE = TIMELINE_QUANTILE = 0.95
+_STALE_LOOKS, _STALE_SECONDS = 3, 5.0
+"""A lane in which nothing has come for that many looks, and that many seconds, is judged no more."""
 _HARM_CONFIDENCE = 0.90
 """That the candidate harms. Lower than that it does not: going back costs less than going on."""
 _GUARD_CONFIDENCE = 0.999
@@ -77,6 +79,7 @@ def judge(case: Case) -> tuple[RuleResult, ...]:
 def _rules(case: Case) -> Iterator[tuple[str, Callable[[], list[RuleResult]]]]:
     yield "faults", lambda: list(_faults(case))
     for lane in case.lanes:
+        yield f"validity/{lane.name}", lambda lane=lane: _fresh(case, lane)  # type: ignore[misc]
         yield f"limit/{lane.name}", lambda lane=lane: _absolute(case, lane)  # type: ignore[misc]
         if case.controlled:
             for q in case.plan.quantiles:
@@ -94,6 +97,16 @@ def _faults(case: Case) -> Iterator[RuleResult]:
         verdict = Verdict.FAIL if number else Verdict.PASS
         text = f"{number} candidate events {words}" if number else f"no candidate event {words}"
         yield RuleResult(f"invariant/{kind}", verdict, text, critical=True, value=float(number), limit=0.0)
+
+
+def _fresh(case: Case, lane: Priority) -> list[RuleResult]:
+    """What was seen is seen still: samples of a lane that has fallen silent prove nothing about now."""
+    silence, limit = case.samples.silence(lane), max(_STALE_LOOKS * case.plan.look_seconds, _STALE_SECONDS)
+    if silence < limit:
+        return []
+    text = f"{lane.name}: nothing has come for {silence:.0f} s: what came before is too old to go by"
+    name = f"validity/{lane.name}"
+    return [RuleResult(name, Verdict.NO_DATA, text, lane=lane.name, value=silence, limit=limit)]
 
 
 def _absolute(case: Case, lane: Priority) -> list[RuleResult]:

@@ -41,6 +41,8 @@ class Samples:
         self._newest, self._older = _empty(), _empty()
         self._look = _empty_look()
         self._looks: deque[Counts] = deque(maxlen=MAX_LOOKS)
+        self._silence = [0.0] * len(LANES)
+        self._totals = [0] * len(LANES)
         self._faults: dict[tuple[Arm, str], int] = {}
         self.last_candidate_ns = 0
         """When the last candidate event was delivered."""
@@ -74,9 +76,13 @@ class Samples:
         self._look = _empty_look()
         self._looks.clear()
         self._age = 0.0
+        self._silence = [0.0] * len(LANES)
 
     def pass_time(self, seconds: float) -> None:
         """End a look: the newest window grows older."""
+        for index, was in enumerate(self._totals):
+            total = self._totals[index] = int(self._pooled[index].sum())
+            self._silence[index] = 0.0 if total != was else self._silence[index] + seconds
         self._looks.append(self._look)
         self._look = _empty_look()
         self._age += seconds
@@ -89,6 +95,10 @@ class Samples:
         place = _LANE[lane], _ARM[arm]
         found: Counts = self._newest[place] + self._older[place] if recent else self._pooled[place]
         return found
+
+    def silence(self, lane: Priority) -> float:
+        """Return for how long nothing has come in a lane, in seconds of ended looks."""
+        return self._silence[_LANE[lane]]
 
     def control_looks(self, lane: Priority) -> list[Counts]:
         """Return what the control showed in each look, its parts together."""

@@ -28,6 +28,10 @@ _AGENT = "publisher-1"
 _LIMIT_SECONDS = 1.0
 _TAIL = 1.2816
 """The slowest tenth of a normal distribution begins here."""
+_HEAVY_FREEDOM = 3
+_HEAVY_SCALE = 1 / 3**0.5
+_HEAVY_TAIL = 1.6377 * _HEAVY_SCALE
+"""The same of Student's distribution with three degrees of freedom, at a standard deviation of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,8 @@ class World:
     """By how much all deliveries of the first lane are slower once channels are exposed."""
     lost_events: int = 0
     """Candidate events lost in each look."""
+    heavy_tailed: bool = False
+    """True: noise is not normal but Student's with three degrees of freedom, of deliveries and of channels."""
 
 
 @dataclass(slots=True)
@@ -86,6 +92,7 @@ class Simulation:
         size = (len(world.lanes), world.channels)
         self._rates = world.rate * np.exp(self._random.normal(-0.32, 0.8, size))
         self._offsets = self._random.normal(0, world.between_channels, size)
+        self._assigned: dict[int, npt.NDArray[np.int64]] = {}
         self._samples = Samples(0)
         self._before: dict[Priority, list[float]] = {}
         self._reference: dict[Priority, Counts] = {}
@@ -129,10 +136,10 @@ class Simulation:
 
     def _deliver(self, seconds: float) -> None:
         world, random = self._world, self._random
-        arms = np.array([arm_of(number, self.rollout.exposure) for number in self._buckets])
+        arms = self._arms(self.rollout.exposure)
         stall = float(random.uniform(0, np.log(3))) if random.random() < world.stall_share else 0.0
         for row, lane in enumerate(world.lanes):
-            shift = np.log(world.median_seconds) + self._offsets[row] + random.normal(0, 0.1, world.channels) + stall
+            shift = np.log(world.median_seconds) + self._offsets[row] + 0.1 * self._noise(world.channels) + stall
             if row == 0 and self.rollout.exposure:
                 shift += np.log1p(world.both_effect)
             numbers = random.poisson(self._rates[row] * seconds)
@@ -151,23 +158,39 @@ class Simulation:
         effect: float,
     ) -> None:  # fmt: skip
         own = numbers[chosen]
-        normal = self._random.normal(0, 1, int(own.sum()))
-        logs = np.repeat(shift[chosen], own) + self._world.spread * normal
+        noise = self._noise(int(own.sum()))
+        logs = np.repeat(shift[chosen], own) + self._world.spread * noise
         if effect:
-            logs += np.where(normal > _TAIL, np.log1p(effect), 0.0)
+            logs += np.where(noise > (_HEAVY_TAIL if self._world.heavy_tailed else _TAIL), np.log1p(effect), 0.0)
         indexes = np.clip(np.ceil(logs / np.log(2) * (1 << SCALE)).astype(np.int64) - 1 - MIN_INDEX, 0, BUCKETS - 1)
         places = np.repeat(self._parts[chosen], own) * BUCKETS + indexes
         self._samples.add_block(lane, arm, np.bincount(places, minlength=PARTS * BUCKETS).reshape(PARTS, BUCKETS))
 
+    def _arms(self, exposure: int) -> npt.NDArray[np.int64]:
+        found = self._assigned.get(exposure)
+        if found is None:
+            found = np.array([arm_of(number, exposure) for number in self._buckets])
+            self._assigned[exposure] = found
+        return found
+
+    def _noise(self, size: int) -> Numbers:
+        if self._world.heavy_tailed:
+            return self._random.standard_t(_HEAVY_FREEDOM, size) * _HEAVY_SCALE
+        return self._random.normal(0, 1, size)
+
     def _sight(self, *, look: bool = False, step: float = 0.0) -> Sight:
         world, rollout = self._world, self.rollout
         agents = {_AGENT: rollout.generation}
-        enough = min(len(timeline(self._samples, lane)) for lane in world.lanes) >= MIN_LOOKS_BEFORE
-        before = Before(enough, "enough samples", tuple(lane.name for lane in world.lanes))
+        before = None
+        if rollout.state is State.STARTING:
+            enough = min(len(timeline(self._samples, lane)) for lane in world.lanes) >= MIN_LOOKS_BEFORE
+            before = Before(enough, "enough samples", tuple(lane.name for lane in world.lanes))
         results = None
         if look:
-            arms = [arm_of(number, rollout.exposure) for number in self._buckets]
-            channels = {(lane, arm): arms.count(arm) for lane in world.lanes for arm in (Arm.CONTROL, Arm.CANDIDATE)}
+            arms = self._arms(rollout.exposure)
+            channels = {
+                (lane, arm): int((arms == arm).sum()) for lane in world.lanes for arm in (Arm.CONTROL, Arm.CANDIDATE)
+            }
             limits = dict.fromkeys(world.lanes, _LIMIT_SECONDS)
             results = judge(
                 Case(

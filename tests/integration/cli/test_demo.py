@@ -52,6 +52,28 @@ def test_a_slow_system_comes_with_a_rollout_that_one_call_starts(
     assert system.stop() == exit_codes.OK, system.errors.read_text()
 
 
+def test_a_plain_demo_comes_with_a_harmful_candidate_that_a_click_starts(background: Start, tmp_path: Path) -> None:
+    system = background(
+        "lanecast.cli", "demo", "--up", "--only", "strategy", "--json", "--data-dir", "data", *ANY_PORTS
+    )
+    rollouts = f"{system.until(event='up')['urls']['dashboard']}api/v1/websocket-performance/rollouts"
+
+    def ask(url: str, body: bytes | None = None) -> dict[str, Any]:
+        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request) as answer:
+            found: dict[str, Any] = json.load(answer)
+        return found
+
+    while not (drafts := ask(rollouts)["rollouts"]):
+        pass
+    (draft,) = drafts
+    assert (draft["state"], draft["reason"]) == ("ROLLOUT_STATE_DRAFT", "a harmful candidate: it goes back by itself")
+    assert (draft["plan"]["baselinePolicy"], draft["plan"]["candidatePolicy"]) == ("default", "legacy-500ms")
+    started = ask(f"{rollouts}/{draft['id']}/start", b"{}")["rollout"]
+    assert (started["state"], started["reason"]) == ("ROLLOUT_STATE_STARTING", "someone at 127.0.0.1 asked to start")
+    assert system.stop() == exit_codes.OK, system.errors.read_text()
+
+
 def test_somebody_listens_to_the_channels_that_rollouts_are_judged_by(background: Start, tmp_path: Path) -> None:
     only = ("--only", "audience", "--only", "analytics")
     system = background("lanecast.cli", "demo", "--up", *only, "--json", "--data-dir", "data", *ANY_PORTS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lanecast.core.bucketing import PARTS, Arm
+from lanecast.core.bucketing import PARTS, Arm, arm_of, bucket
 from lanecast.core.priority import Priority
 from lanecast.core.sketch import BUCKETS, Sketch
 from metrics_svc.core.rollout import needs, statistics
@@ -181,7 +181,7 @@ def test_needs_are_what_the_rules_ask_for() -> None:
     assert found[0].samples_needed == 4_000
     assert found[0].seconds == pytest.approx(4_000 / 30)
     assert needs.explain(plan, {HIGH: needs.Traffic(600, 300.0)}) == []
-    assert "200 active channels" in needs.explain(plan, {HIGH: needs.Traffic(199, 300.0)})[0]
+    assert "no lane has the channels" in needs.explain(plan, {HIGH: needs.Traffic(199, 300.0)})[0]
     assert needs.judged_lanes(plan, {HIGH: 200, Priority.LOW: 199}) == (HIGH,)
 
 
@@ -191,3 +191,33 @@ def test_needs_are_what_the_rules_ask_for() -> None:
 )
 def test_a_plan_that_cannot_work_says_why(plan: Plan) -> None:
     assert plan.problems()
+
+
+def test_as_many_channels_are_asked_for_as_make_both_arms_large_enough_by_chance() -> None:
+    plan = Plan("a", "b")
+    wanted = needs.channels_wanted(1_000)
+    for number, told in ((200, True), (wanted - 1, True), (wanted, False)):
+        found = needs.explain(plan, {HIGH: needs.Traffic(number, 300.0)})
+        assert bool(found) is told
+        assert not found or f"{wanted} active channels make it 99%" in found[0]
+    short = 0
+    for run in range(200):
+        arms = [arm_of(bucket(f"r-{run}", f"house:{number}"), 1_000) for number in range(wanted)]
+        short += min(arms.count(Arm.CONTROL), arms.count(Arm.CANDIDATE)) < needs.MIN_CHANNELS
+    assert short <= 6  # a hundredth of 200 is 2
+    assert needs.chance_of_channels(200, 1_000) < 0.3
+    assert needs.chance_of_channels(20, 10_000) == 1
+    assert needs.chance_of_channels(19, 10_000) == 0
+
+
+def test_samples_of_a_lane_that_has_fallen_silent_pass_nothing() -> None:
+    one = case(log_normal(1, 400), log_normal(2, 400))
+    one.samples.pass_time(5.0)
+    assert "validity/HIGH" not in verdicts(one)
+    for _ in range(3):
+        one.samples.pass_time(5.0)
+    assert verdicts(one)["validity/HIGH"] is Verdict.NO_DATA
+    assert conclude(judge(one), {}).verdict is Verdict.NO_DATA
+    one.samples.add(HIGH, Arm.CONTROL, 0, [5], [1])
+    one.samples.pass_time(5.0)
+    assert "validity/HIGH" not in verdicts(one)
