@@ -27,6 +27,11 @@ def write_note(text: str) -> None:
     sys.stderr.flush()
 
 
+def counted(number: int, noun: str) -> str:
+    """Return `1 event`, `2 events`, `1,000 events`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def terminal_text(text: str) -> str:
     """Return `text` with control characters made visible: what comes from outside must not steer the terminal."""
     if text.isprintable():

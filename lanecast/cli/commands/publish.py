@@ -20,7 +20,7 @@ import click
 from lanecast.cli import options
 from lanecast.cli.core.problems import InputError
 from lanecast.cli.input import CHUNK_BYTES
-from lanecast.cli.output import write_json, write_line, write_note
+from lanecast.cli.output import counted, write_json, write_line, write_note
 from lanecast.core import exit_codes
 from lanecast.errors import ConfigError
 
@@ -219,7 +219,7 @@ class _LineReport:
         duplicates = f", {self._duplicates} of them there already" if self._duplicates else ""
         failures = f"; {self.failures} failed" if self.failures else ""
         if not self._as_json:
-            write_line(f"{self._stored} events acknowledged{duplicates}{failures}")
+            write_line(f"{counted(self._stored, 'event')} acknowledged{duplicates}{failures}")
 
     def _print(self, facts: dict[str, Any]) -> None:
         if not self._as_json or self._silent:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lanecast.cli import options
-from lanecast.cli.output import terminal_text, write_json, write_line
+from lanecast.cli.output import counted, terminal_text, write_json, write_line
 from lanecast.core.channel import check_channel
 from lanecast.core.priority import Priority
 from lanecast.errors import ConfigError, StatusError
@@ -119,7 +119,7 @@ def _write_json(delivery: Delivery) -> None:
 
 
 def _write_gap_text(gap: Gap) -> None:
-    count = f"{gap.count} events" if gap.count else "events"
+    count = counted(gap.count, "event") if gap.count else "events"
     write_line(terminal_text(f"{'':<12} {gap.lane.name:<8} {gap.channel} {count} will not come: {gap.reason}"))
 
 
