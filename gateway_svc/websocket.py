@@ -328,3 +328,14 @@ def _is_utf8(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+class SecureConnection(Connection):
+    """The same over TLS: what is written goes through the transport, which encrypts it."""
+
+    __slots__ = ()
+
+    def write(self, data: bytes) -> bool:
+        """See `Sink.write`."""
+        self._transport.write(data)
+        return not self._paused

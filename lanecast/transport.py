@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import grpc
 
 from lanecast.errors import ConfigError, LanecastError, StatusError, UnavailableError
-from lanecast.runtime import status
+from lanecast.runtime import status, tls
 from lanecast.runtime.grpc_server import CHANNEL_OPTIONS
 
 _FINAL = {
@@ -47,7 +47,7 @@ class Targets:
 
 def open_channel(target: str) -> Channel:
     """Return a channel to one target; nothing is sent before its first call."""
-    return grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+    return tls.open_channel(target, CHANNEL_OPTIONS)
 
 
 class OtherLogError(UnavailableError):

@@ -21,6 +21,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from lanecast.errors import UnavailableError
+from lanecast.runtime import tls
 from lanecast.runtime.grpc_server import CHANNEL_OPTIONS
 
 MIN_HEALTH_SECONDS = 0.1
@@ -71,7 +72,7 @@ async def preferred_is_back(targets: Sequence[str], seconds: float) -> str:
 
 async def is_serving(target: str, seconds: float) -> bool:
     """Say whether a service answers its health check with SERVING."""
-    async with grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS) as channel:
+    async with tls.open_channel(target, CHANNEL_OPTIONS) as channel:
         return bool(await _ask(channel, seconds))
 
 
