@@ -21,7 +21,8 @@ from gateway_svc.core.meter import Meter
 from gateway_svc.core.session import Session, SessionContext
 from gateway_svc.inbound import ParserPool
 from gateway_svc.poll import Poll
-from gateway_svc.websocket import Connection, SecureConnection
+from gateway_svc.secure import SecureConnection
+from gateway_svc.websocket import Connection
 from lanecast.errors import StartError
 
 SEND_BUFFER_BYTES = 64 * 1024
@@ -83,7 +84,7 @@ class Edge:
         self._listener = listener.dup()
         loop = asyncio.get_running_loop()
         self._tls = tls
-        self._server = await loop.create_server(self._connection, sock=listener, backlog=1024, ssl=tls)
+        self._server = await loop.create_server(self._connection, sock=listener, backlog=1024)
         return int(listener.getsockname()[1])
 
     async def stop_listening(self) -> None:
@@ -100,10 +101,10 @@ class Edge:
         loop, accepted = asyncio.get_running_loop(), _accept_all(listener)
         listener.close()
         for connection in accepted:
-            await loop.connect_accepted_socket(self._connection, connection, ssl=self._tls)
+            await loop.connect_accepted_socket(self._connection, connection)
 
     def _connection(self) -> Connection:
-        return Connection(self) if self._tls is None else SecureConnection(self)
+        return Connection(self) if self._tls is None else SecureConnection(self, self._tls)
 
     async def wait_settled(self) -> None:
         """Return once no handshake and no close is under way."""

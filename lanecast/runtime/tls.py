@@ -53,17 +53,16 @@ def settings(environ: Mapping[str, str] | None = None) -> TlsConfig:
     return load(TlsConfig, SECTION, environ)
 
 
-def open_channel(target: str, options: Sequence[tuple[str, int]]) -> grpc.aio.Channel:
-    """Return a channel to `host:port`, over TLS where this process has authorities to trust.
+def open_channel(target: str, options: Sequence[tuple[str, int]], own: TlsConfig | None = None) -> grpc.aio.Channel:
+    """Return a channel to `host:port`, over TLS where there are authorities to trust; by default those of this process.
 
     Raises:
         ConfigError: a file of the section `tls` cannot be used.
     """
-    own = settings()
+    own = own or settings()
     if not own.ca:
         return grpc.aio.insecure_channel(target, options=options)
-    context = client_context(own)  # says what is wrong with a file; gRPC only says that it cannot connect
-    del context
+    client_context(own)  # says what is wrong with a file; gRPC would only say that it cannot connect
     credentials = grpc.ssl_channel_credentials(
         None if own.ca == SYSTEM_CA else _read(own.ca, "ca"),
         _read(own.client_key, "client_key") if own.client_key else None,
