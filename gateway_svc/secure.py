@@ -1,9 +1,9 @@
 """A connection of the WebSocket edge over TLS.
 
-Owns the TLS state of one connection, between the bytes of the socket and all that `websocket` does: that reads and writes
-plain text, and its writing to the socket is used for what is encrypted. So here, too, the outbox learns when the kernel
-has the last byte, and holds what waits: an event loop's own TLS would keep bytes of its own that nothing can overtake.
-Built by `edge`; decides nothing.
+Owns the TLS state of one connection, between the bytes of the socket and all that `websocket` does: that reads and
+writes plain text, and its writing to the socket is used for what is encrypted. So here, too, the outbox learns when the
+kernel has the last byte, and holds what waits: an event loop's own TLS would keep bytes of its own that nothing can
+overtake. Built by `edge`; decides nothing.
 """
 
 from __future__ import annotations

@@ -12,6 +12,16 @@ import pytest
 import trustme
 from websockets.sync.client import connect
 
+from lanecast import (
+    BlockingSubscriber,
+    Priority,
+    Publisher,
+    PublisherSettings,
+    Start,
+    Tls,
+    UnavailableError,
+)
+from lanecast.ai.v1.concierge_pb2 import ConciergeInsight
 from lanecast.core import exit_codes
 
 from .conftest import Background, Command, clean_environ, insight
@@ -97,6 +107,20 @@ def test_a_whole_system_with_certificates_on_both_sides(files: Files, lanecast: 
     finally:
         system.close()
     assert "no stream to the metrics service" not in system.errors.read_text().split("is attached")[-1]
+
+
+def test_the_sdk_is_told_whom_to_trust(files: Files, secure: str) -> None:
+    trusting = Tls(ca=str(files.ca))
+    with Publisher(secure, source="test", tls=trusting) as sender:
+        sender.publish("agent:42", ConciergeInsight(text="hint"), priority=Priority.HIGH)
+    with BlockingSubscriber(secure, tls=trusting) as reader:
+        delivery = next(iter(reader.events("agent:42", start=Start.EARLIEST)))
+        assert delivery.message == ConciergeInsight(text="hint")
+    with (
+        pytest.raises(UnavailableError, match="an authority that is not trusted"),
+        Publisher(secure, settings=PublisherSettings(connect_timeout=1.0), tls=Tls(ca=str(files.other_ca))),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(
