@@ -93,6 +93,7 @@ def server_context(own: TlsConfig) -> ssl.SSLContext | None:
     if not own.certificate:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     _load_pair(context, own.certificate, own.key, "certificate")
     if own.client_ca:
@@ -112,6 +113,7 @@ def client_context(own: TlsConfig) -> ssl.SSLContext | None:
     if own.ca != SYSTEM_CA:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         _load_authorities(context, own.ca, "ca")
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     if own.client_certificate:
         _load_pair(context, own.client_certificate, own.client_key, "client_certificate")
     return context
