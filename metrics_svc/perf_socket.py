@@ -50,8 +50,7 @@ class PerfSocket(asyncio.Protocol):
             UnavailableError: the gateway cannot be reached, or refuses.
         """
         uri = self._protocol.uri
-        own = tls.client_context(tls.settings()) or ssl.create_default_context()
-        context = own if uri.secure else None
+        context = (tls.client_context(tls.settings()) or ssl.create_default_context()) if uri.secure else None
         try:
             async with asyncio.timeout(OPEN_SECONDS):
                 loop = asyncio.get_running_loop()
