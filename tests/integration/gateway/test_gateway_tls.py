@@ -124,7 +124,7 @@ async def test_a_poll_is_answered_whole(gateway: Secure) -> None:
     writer.close()
     await writer.wait_closed()
     assert answer.startswith(b"HTTP/1.1 200 ")
-    assert answer.endswith(b"}")
+    assert answer.endswith(b"}\n")
 
 
 @pytest.mark.parametrize(
