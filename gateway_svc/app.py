@@ -26,6 +26,7 @@ from gateway_svc.inspection import Inspection
 from gateway_svc.upstream import Upstream
 from lanecast.core import codes
 from lanecast.core.instruments import CONNECTION_ACTIVE, Instruments
+from lanecast.runtime import tls
 from lanecast.runtime.agent import Agent
 from lanecast.runtime.telemetry import Telemetry
 from lanecast.runtime.tokens import Identity, load_or_create_key, verify
@@ -67,7 +68,8 @@ class Gateway:
         """Listen, and connect to a publisher in the background: until then `/readyz` says 503."""
         config = self._config
         self._key = load_or_create_key(config.data_dir)
-        port = await self.edge.start(config.host, config.port, reuse_port=config.reuse_port)
+        secure = tls.server_context(tls.settings())
+        port = await self.edge.start(config.host, config.port, reuse_port=config.reuse_port, tls=secure)
         self.upstream.start()
         self._heartbeat.start()
         self._telemetry.start()

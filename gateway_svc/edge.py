@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from gateway_svc.core.meter import Meter
 from gateway_svc.core.session import Session, SessionContext
 from gateway_svc.inbound import ParserPool
 from gateway_svc.poll import Poll
+from gateway_svc.secure import SecureConnection
 from gateway_svc.websocket import Connection
 from lanecast.errors import StartError
 
@@ -64,6 +66,7 @@ class Edge:
         """Handshakes and closes under way, and until when they may last."""
         self.parsers = ParserPool(settings.max_frame_bytes)
         self._server: asyncio.Server | None = None
+        self._tls: ssl.SSLContext | None = None
         self._listener: socket.socket | None = None
         self._empty = asyncio.Event()
         self._flushed = asyncio.Event()
@@ -71,7 +74,7 @@ class Edge:
     def __repr__(self) -> str:
         return f"Edge(connections={len(self.connections)}, draining={self.draining})"
 
-    async def start(self, host: str, port: int, *, reuse_port: bool) -> int:
+    async def start(self, host: str, port: int, *, reuse_port: bool, tls: ssl.SSLContext | None = None) -> int:
         """Listen; return the port.
 
         Raises:
@@ -80,7 +83,8 @@ class Edge:
         listener = _listen(host, port, reuse_port)
         self._listener = listener.dup()
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Connection(self), sock=listener, backlog=1024)
+        self._tls = tls
+        self._server = await loop.create_server(self._connection, sock=listener, backlog=1024)
         return int(listener.getsockname()[1])
 
     async def stop_listening(self) -> None:
@@ -97,7 +101,10 @@ class Edge:
         loop, accepted = asyncio.get_running_loop(), _accept_all(listener)
         listener.close()
         for connection in accepted:
-            await loop.connect_accepted_socket(lambda: Connection(self), connection)
+            await loop.connect_accepted_socket(self._connection, connection)
+
+    def _connection(self) -> Connection:
+        return Connection(self) if self._tls is None else SecureConnection(self, self._tls)
 
     async def wait_settled(self) -> None:
         """Return once no handshake and no close is under way."""

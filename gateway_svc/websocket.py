@@ -252,7 +252,15 @@ class Connection(asyncio.Protocol):
         self._closing = True
         self._head = self._handshake = None
         if data:
-            self._transport.write(data)
+            self._push(data)
+        self._end()
+
+    def _push(self, data: bytes) -> None:
+        """Write after whatever the transport still holds."""
+        self._transport.write(data)
+
+    def _end(self) -> None:
+        """Close once the transport holds nothing any more."""
         self._transport.close()
 
     # WebSocket
@@ -269,7 +277,7 @@ class Connection(asyncio.Protocol):
         if parser.ended:
             self._leave()
             self._closing = True
-            self._transport.close()
+            self._end()
         elif parser.idle:
             self._edge.parsers.give(parser)
         else:
@@ -308,11 +316,11 @@ class Connection(asyncio.Protocol):
         session.receive(message)
 
     def _append(self, data: bytes) -> None:
-        """Write after whatever the transport still holds, without waiting."""
+        """Write what cannot wait for the outbox."""
         if self._fd < 0:
             return
         if self._paused:
-            self._transport.write(data)
+            self._push(data)
         else:
             self.write(data)
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         SubscriberSettings,
         SubscriberStatistics,
     )
+    from lanecast.transport import Tls
 
 _HOMES = {
     "Ack": "lanecast.publisher",
@@ -66,6 +67,7 @@ _HOMES = {
     "Subscriber": "lanecast.subscriber",
     "SubscriberSettings": "lanecast.subscriber",
     "SubscriberStatistics": "lanecast.subscriber",
+    "Tls": "lanecast.transport",
     "TokenError": "lanecast.errors",
     "UnavailableError": "lanecast.errors",
 }
@@ -97,6 +99,7 @@ __all__ = [
     "Subscriber",
     "SubscriberSettings",
     "SubscriberStatistics",
+    "Tls",
     "TokenError",
     "UnavailableError",
     "__version__",

@@ -28,6 +28,7 @@ from lanecast.cursors import CursorStore
 from lanecast.errors import LanecastError, NotAcknowledgedError, PublisherClosedError, UnavailableError
 from lanecast.publisher import Ack, AsyncPublisher, PublisherSettings, PublisherStatistics, TokenSource
 from lanecast.subscriber import Delivery, EventStream, Gap, Start, Subscriber, SubscriberSettings
+from lanecast.transport import Tls
 
 log = logging.getLogger("lanecast.publisher")
 
@@ -107,9 +108,10 @@ class Publisher:
         source: str = "",
         token: TokenSource | None = None,
         settings: PublisherSettings | None = None,
+        tls: Tls | None = None,
     ) -> None:
         """Prepare a publisher; arguments as for `AsyncPublisher`."""
-        self._publisher = AsyncPublisher(targets, source=source, token=token, settings=settings)
+        self._publisher = AsyncPublisher(targets, source=source, token=token, settings=settings, tls=tls)
         self._pid = os.getpid()
         self._thread: _LoopThread | None = None
         self._finalizer: weakref.finalize[..., Publisher] | None = None
@@ -302,9 +304,10 @@ class BlockingSubscriber:
         name: str = "",
         cursors: CursorStore | None = None,
         settings: SubscriberSettings | None = None,
+        tls: Tls | None = None,
     ) -> None:
         """Prepare a subscriber; arguments as for `Subscriber`."""
-        self._subscriber = Subscriber(targets, name=name, cursors=cursors, settings=settings)
+        self._subscriber = Subscriber(targets, name=name, cursors=cursors, settings=settings, tls=tls)
         self._pid = os.getpid()
         self._thread: _LoopThread | None = None
 

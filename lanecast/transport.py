@@ -7,11 +7,12 @@ and the subscriber; opens channels and knows no rpc.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import grpc
 
 from lanecast.errors import ConfigError, LanecastError, StatusError, UnavailableError
-from lanecast.runtime import status
+from lanecast.runtime import status, tls
 from lanecast.runtime.grpc_server import CHANNEL_OPTIONS
 
 _FINAL = {
@@ -27,10 +28,35 @@ _FINAL = {
 Channel = grpc.aio.Channel
 
 
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """How a program speaks TLS with publisher services: whom it trusts, and what it shows where they ask for it."""
+
+    ca: str = tls.SYSTEM_CA
+    """File of the authorities (PEM) that are trusted; `system`: those of the system."""
+    certificate: str = ""
+    """File of the certificate chain (PEM) that is shown; empty: none is."""
+    key: str = ""
+    """File of its private key (PEM)."""
+
+    def __post_init__(self) -> None:
+        if not self.ca:
+            raise ConfigError("Tls without a ca trusts nobody: name a PEM file, or leave it out for the system's own")
+        if bool(self.certificate) != bool(self.key):
+            raise ConfigError("Tls takes certificate and key together: set both, or none")
+        tls.client_context(self.config())
+
+    def config(self) -> tls.TlsConfig:
+        """Return the same as the configuration of a process."""
+        return tls.TlsConfig(ca=self.ca, client_certificate=self.certificate, client_key=self.key)
+
+
 class Targets:
     """The addresses of publishers that share one log, in the order of preference; see `lanecast.core.targets`."""
 
-    def __init__(self, targets: str | Sequence[str]) -> None:
+    def __init__(self, targets: str | Sequence[str], security: Tls | None = None) -> None:
+        self.tls = None if security is None else security.config()
+        """How they are called; None: as the section `tls` of the process says."""
         names = [targets] if isinstance(targets, str) else list(targets)
         self.names = tuple(part.strip() for name in names for part in name.split(",") if part.strip())
         if not self.names:
@@ -45,9 +71,9 @@ class Targets:
         return ", ".join(self.names)
 
 
-def open_channel(target: str) -> Channel:
+def open_channel(target: str, own: tls.TlsConfig | None = None) -> Channel:
     """Return a channel to one target; nothing is sent before its first call."""
-    return grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+    return tls.open_channel(target, CHANNEL_OPTIONS, own)
 
 
 class OtherLogError(UnavailableError):

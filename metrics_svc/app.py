@@ -13,7 +13,7 @@ from typing import Any
 
 from lanecast.core.instruments import Instruments
 from lanecast.core.priority import Priority
-from lanecast.runtime import tokens
+from lanecast.runtime import tls, tokens
 from lanecast.runtime.grpc_server import GrpcServer
 from lanecast.runtime.telemetry import Telemetry as Export
 from lanecast.v1 import admin_pb2, metrics_pb2
@@ -93,6 +93,7 @@ class MetricsService:
             StartError: a port is in use, or the development key cannot be read or made.
         """
         config = self._config
+        secure = tls.server_context(tls.settings())
         store = await asyncio.to_thread(RolloutStore, config.data_dir)
         self._rollouts = rollouts = Rollouts(
             store, self.telemetry, self._grpc_streams, self._clock_ns, config.instance,
@@ -101,7 +102,7 @@ class MetricsService:
         self._http = await self._build_http(rollouts)
         self._grpc = self._build_grpc(rollouts)
         await rollouts.start()
-        http_port = await self._http.start(config.host, config.http_port)
+        http_port = await self._http.start(config.host, config.http_port, secure)
         try:
             await self.watch.start()  # the history is there before the first report is taken
             port = await self._grpc.start(config.host, config.port)
@@ -117,7 +118,7 @@ class MetricsService:
             "address": f"{config.host}:{port}",
             "instance": config.instance,
             "http_address": f"{config.host}:{http_port}",
-            "url": f"http://{config.host}:{http_port}/",
+            "url": f"{'https' if secure else 'http'}://{config.host}:{http_port}/",
         }
 
     async def drain(self) -> None:

@@ -6,6 +6,7 @@ Owns the routes, the headers on all of them, the port and its release. Built by 
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Callable, Sequence
 
 from aiohttp import web
@@ -53,7 +54,7 @@ class HttpServer:
         )
         self._runner = web.AppRunner(self._app, access_log=None, shutdown_timeout=_CLOSE_SECONDS)
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Listen; return the port, which differs from `port` where that is 0.
 
         Raises:
@@ -61,7 +62,7 @@ class HttpServer:
         """
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, host, port, reuse_port=False).start()
+            await web.TCPSite(self._runner, host, port, reuse_port=False, ssl_context=tls).start()
         except OSError as error:
             await self._runner.cleanup()
             raise StartError(

@@ -19,6 +19,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from lanecast.errors import UnavailableError
+from lanecast.runtime import tls
 from lanecast.v1.event_pb2 import EventBatch
 from lanecast.v1.gateway_pb2 import ClientFrame, Hello, Ping, Pong, ServerFrame, Subscribe
 
@@ -49,7 +50,7 @@ class PerfSocket(asyncio.Protocol):
             UnavailableError: the gateway cannot be reached, or refuses.
         """
         uri = self._protocol.uri
-        context = ssl.create_default_context() if uri.secure else None
+        context = (tls.client_context(tls.settings()) or ssl.create_default_context()) if uri.secure else None
         try:
             async with asyncio.timeout(OPEN_SECONDS):
                 loop = asyncio.get_running_loop()

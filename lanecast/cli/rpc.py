@@ -36,7 +36,7 @@ async def list_event_types(target: str) -> ListEventTypesResponse:
             return await stub.ListEventTypes(ListEventTypesRequest(), timeout=TIMEOUT_SECONDS)
         except grpc.aio.AioRpcError as error:
             if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
-                raise unreachable(target) from error
+                raise unreachable(target, str(from_rpc_error(error))) from error
             raise from_rpc_error(error) from error
 
 
@@ -48,8 +48,10 @@ async def is_serving(target: str) -> bool:
     return await vitals.is_serving(Targets(target).names[0], TIMEOUT_SECONDS)
 
 
-def unreachable(target: str) -> UnavailableError:
+def unreachable(target: str, cause: str = "") -> UnavailableError:
     """Return the error for a publisher that does not answer."""
+    why = f" ({cause})" if cause else ""
     return UnavailableError(
-        f"no publisher answers at {target}: start one with `lanecast up`, or name its address with --target"
+        f"no publisher answers at {target}{why}: start one with `lanecast up`, name its address with --target, or set"
+        " LANECAST_TLS_CA if it speaks TLS"
     )

@@ -38,7 +38,7 @@ from lanecast.publisher.link import PublisherLink
 from lanecast.publisher.room import WaitingRoom
 from lanecast.publisher.settings import PublisherSettings
 from lanecast.publisher.tracing import current_context
-from lanecast.transport import Targets
+from lanecast.transport import Targets, Tls
 from lanecast.v1.publisher_pb2 import PublishOpened
 
 log = logging.getLogger("lanecast.publisher")
@@ -79,6 +79,7 @@ class AsyncPublisher:
         source: str = "",
         token: TokenSource | None = None,
         settings: PublisherSettings | None = None,
+        tls: Tls | None = None,
     ) -> None:
         """Prepare a publisher; nothing is opened before the `async with` block or `connect()`.
 
@@ -88,6 +89,7 @@ class AsyncPublisher:
             token: A token that lets this publisher in, or a function that returns one. The function is called in a
                 thread for each connection, so that a token may expire: the publisher then connects again with the next.
             settings: Limits and timeouts.
+            tls: How the services are called; None: as the section `tls` of the configuration says, else in plain text.
 
         Raises:
             ConfigError: a target or the source is malformed.
@@ -99,7 +101,7 @@ class AsyncPublisher:
         self._outbox = Outbox(self._settings)
         self._encoder = EventEncoder()
         self._link = PublisherLink(
-            self._outbox, Targets(targets), source, Credentials(token), self._settings, self._settle
+            self._outbox, Targets(targets, tls), source, Credentials(token), self._settings, self._settle
         )
         self._link.on_opened = self._learn_limits
         self._link.on_refused = self._on_refused

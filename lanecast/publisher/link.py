@@ -191,7 +191,7 @@ class PublisherLink:
     async def _session(self, target: str, timeout_seconds: float) -> bool:
         """Open one stream and serve it until it ends; return True where it was left for a target that is preferred."""
         token = await self._credentials.token(timeout_seconds)
-        async with PublishStream(target) as stream:
+        async with PublishStream(target, self.targets.tls) as stream:
             opened = await stream.open(self._source, timeout_seconds, token)
             self._begin(stream, opened)
             try:
@@ -246,7 +246,7 @@ class PublisherLink:
 
     async def _go_home(self, targets: list[str]) -> None:
         """Send nothing more once one of `targets` serves."""
-        name = await vitals.preferred_is_back(targets, self._settings.return_seconds)
+        name = await vitals.preferred_is_back(targets, self._settings.return_seconds, self.targets.tls)
         log.info("%s serves again: returning to it", name)
         self._outbox.drain()
 

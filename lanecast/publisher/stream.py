@@ -14,6 +14,7 @@ import grpc
 
 from lanecast.errors import StatusError, UnavailableError
 from lanecast.runtime import status
+from lanecast.runtime.tls import TlsConfig
 from lanecast.transport import open_channel
 from lanecast.v1.publisher_pb2 import (
     PublishClose,
@@ -30,9 +31,9 @@ _CLOSE = PublishEventStreamRequest(close=PublishClose()).SerializeToString()
 class PublishStream:
     """Use: `async with PublishStream(target) as stream`, then `open`, then `read` and `write`."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, own: TlsConfig | None = None) -> None:
         self.target = target
-        self.channel = open_channel(target)
+        self.channel = open_channel(target, own)
         self._call: Any = None
 
     async def __aenter__(self) -> Self:

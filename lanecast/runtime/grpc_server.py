@@ -23,7 +23,7 @@ from grpc_reflection.v1alpha import reflection
 
 from lanecast.core.limits import MAX_MESSAGE_BYTES
 from lanecast.errors import StartError, StatusError, UnavailableError
-from lanecast.runtime import status
+from lanecast.runtime import status, tls
 
 log = logging.getLogger(__name__)
 
@@ -83,10 +83,15 @@ class GrpcServer:
 
         Raises:
             StartError: the port is in use or may not be bound.
+            ConfigError: a file of the section `tls` cannot be used.
         """
+        credentials = tls.server_credentials(tls.settings())
         reflection.enable_server_reflection(self._names, self._server)
         try:
-            bound = self._server.add_insecure_port(f"{host}:{port}")
+            if credentials is None:
+                bound = self._server.add_insecure_port(f"{host}:{port}")
+            else:
+                bound = self._server.add_secure_port(f"{host}:{port}", credentials)
         except RuntimeError as error:
             raise StartError(
                 f"cannot listen on {host}:{port}: the port is in use or not permitted; choose another port or stop the"

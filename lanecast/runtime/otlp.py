@@ -22,6 +22,7 @@ from opentelemetry.sdk.resources import Resource
 from lanecast._version import __version__
 from lanecast.core.instruments import TELEMETRY_DROPPED, UNITS, Attributes, Instruments, Key
 from lanecast.core.sketch import MIN_INDEX, SCALE, Sketch
+from lanecast.runtime import tls
 from lanecast.runtime.grpc_server import CHANNEL_OPTIONS
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class OtlpExporter:
         self._target = target
         self._interval = interval_seconds
         self._resource = encoded(resource(service, instance))
-        self._channel = grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+        self._channel = tls.open_channel(target, CHANNEL_OPTIONS)
         self._stub = metrics_service_pb2_grpc.MetricsServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._started_ns = time.time_ns()
         self._task: asyncio.Task[None] | None = None

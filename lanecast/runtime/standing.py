@@ -15,6 +15,7 @@ import grpc
 from google.protobuf.message import Message
 
 from lanecast.core.backoff import Backoff
+from lanecast.runtime import tls
 from lanecast.runtime.grpc_server import CHANNEL_OPTIONS
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class StandingStream:
         self._target = target
         self._serve = serve
         self._lost = lost
-        self._channel = grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+        self._channel = tls.open_channel(target, CHANNEL_OPTIONS)
         self._method: Any = self._channel.stream_stream(
             method, request_serializer=request.SerializeToString, response_deserializer=response.FromString
         )

@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from lanecast.errors import LanecastError, StatusError, UnavailableError
+from lanecast.runtime import tls
 
 DOMAIN = "lanecast"
 """`google.rpc.ErrorInfo.domain` of all errors."""
@@ -58,6 +59,7 @@ def from_rpc_error(error: grpc.RpcError) -> LanecastError:
     message = (error.details() if hasattr(error, "details") else "") or str(error)
     reason, field, delay = _details(error)
     if code == UNAVAILABLE and not reason:
+        message = tls.explain(message)
         return UnavailableError(message)
     return StatusError(code, reason or _BY_NUMBER[code].name, message, field=field, retry_delay_seconds=delay)
 

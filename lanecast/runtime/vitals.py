@@ -21,6 +21,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from lanecast.errors import UnavailableError
+from lanecast.runtime import tls
 from lanecast.runtime.grpc_server import CHANNEL_OPTIONS
 
 MIN_HEALTH_SECONDS = 0.1
@@ -59,19 +60,19 @@ async def watch(channel: grpc.aio.Channel, target: str, pulse: Pulse, interval: 
             raise UnavailableError(f"{target} says that it does not serve at present")
 
 
-async def preferred_is_back(targets: Sequence[str], seconds: float) -> str:
+async def preferred_is_back(targets: Sequence[str], seconds: float, own: tls.TlsConfig | None = None) -> str:
     """Return the first of `targets` that serves, looked at every `seconds` or so; never where there is none."""
     while True:
         # Unlike delays: else all who left a publisher came back to it in the same moment.
         await asyncio.sleep(seconds * random.uniform(0.5, 1.5) if targets else 3600.0)  # noqa: S311
         for target in targets:
-            if await is_serving(target, min(seconds, 5.0)):
+            if await is_serving(target, min(seconds, 5.0), own):
                 return target
 
 
-async def is_serving(target: str, seconds: float) -> bool:
+async def is_serving(target: str, seconds: float, own: tls.TlsConfig | None = None) -> bool:
     """Say whether a service answers its health check with SERVING."""
-    async with grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS) as channel:
+    async with tls.open_channel(target, CHANNEL_OPTIONS, own) as channel:
         return bool(await _ask(channel, seconds))
 
 

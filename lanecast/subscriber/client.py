@@ -22,7 +22,7 @@ from lanecast.runtime import status
 from lanecast.subscriber.settings import Start, SubscriberSettings
 from lanecast.subscriber.stream import EventStream, OnGap, Subscription
 from lanecast.subscriber.types import TypeResolver
-from lanecast.transport import Targets, is_final, open_channel, unreachable
+from lanecast.transport import Targets, Tls, is_final, open_channel, unreachable
 from lanecast.v1.publisher_pb2 import ListEventTypesRequest, ListEventTypesResponse
 
 log = logging.getLogger("lanecast.subscriber")
@@ -59,6 +59,7 @@ class Subscriber:
         name: str = "",
         cursors: CursorStore | None = None,
         settings: SubscriberSettings | None = None,
+        tls: Tls | None = None,
     ) -> None:
         """Prepare a subscriber; nothing is opened before the `async with` block.
 
@@ -67,11 +68,12 @@ class Subscriber:
             name: Names the subscriber for operators.
             cursors: Where positions are kept; None: nowhere, each event stream begins at its `start`.
             settings: Limits and timeouts.
+            tls: How the services are called; None: as the section `tls` of the configuration says, else in plain text.
 
         Raises:
             ConfigError: a target is malformed.
         """
-        self._targets = Targets(targets)
+        self._targets = Targets(targets, tls)
         self._name = name
         self._cursors = cursors
         self._settings = settings or SubscriberSettings()
@@ -192,7 +194,7 @@ class Subscriber:
         return last
 
     async def _load_types(self, target: str, seconds: float) -> None:
-        channel = open_channel(target)
+        channel = open_channel(target, self._targets.tls)
         try:
             call = channel.unary_unary(
                 _LIST_EVENT_TYPES, ListEventTypesRequest.SerializeToString, ListEventTypesResponse.FromString

@@ -134,7 +134,7 @@ class SubscriberConnection:
 
     async def _session(self, target: str, seconds: float) -> bool:
         """Serve one stream until it ends; return True where it was left for a target that is preferred."""
-        channel = open_channel(target)
+        channel = open_channel(target, self._targets.tls)
         call: Any = channel.stream_stream(_METHOD)()
         try:
             await self._open(call, target, seconds)
@@ -151,7 +151,7 @@ class SubscriberConnection:
     async def _serve(self, channel: grpc.aio.Channel, call: Any, target: str) -> bool:
         settings, ring, pulse = self._settings, self._ring, vitals.Pulse()
         health = vitals.watch(channel, target, pulse, settings.health_seconds, has_choice=ring.has_choice)
-        home = vitals.preferred_is_back(ring.preferred(target), settings.return_seconds)
+        home = vitals.preferred_is_back(ring.preferred(target), settings.return_seconds, self._targets.tls)
         homing = asyncio.create_task(home, name="lanecast-subscriber-return")
         tasks = (
             homing,

@@ -40,14 +40,16 @@ def command(targets: tuple[str, ...], urls: tuple[str, ...], as_json: bool) -> i
 
 
 def _answers(url: str) -> bool:
-    from urllib.request import ProxyHandler, build_opener
+    from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
     from lanecast.cli.rpc import TIMEOUT_SECONDS
+    from lanecast.runtime import tls
 
     if not url.startswith(("http://", "https://")):
         raise ConfigError(f"{url!r} is no web address: write it as http://127.0.0.1:7401/readyz")
+    opener = build_opener(ProxyHandler({}), HTTPSHandler(context=tls.client_context(tls.settings())))
     try:
-        with build_opener(ProxyHandler({})).open(url, timeout=TIMEOUT_SECONDS) as answer:
+        with opener.open(url, timeout=TIMEOUT_SECONDS) as answer:
             return bool(answer.status == 200)
     except (OSError, ValueError):
         return False

@@ -73,6 +73,8 @@ class SystemSettings:
     """Ports of the publishers after the first. All use one log, which `log` names."""
     nats: tuple[NatsServer, ...] = ()
     """NATS servers to run."""
+    tls: bool = False
+    """Whether the services are configured to speak TLS."""
     gateway_urls: tuple[str, ...] = ()
     """Where browsers reach the gateways; empty: at this host and port."""
 
@@ -90,14 +92,18 @@ class SystemSettings:
         host = _ANY_HOST.get(self.host, self.host)
         return [address(host, port) for port in (self.publisher_port, *self.more_publisher_ports)]
 
+    def web(self, scheme: str) -> str:
+        """Return `http` or `ws`, or that with an s."""
+        return f"{scheme}s" if self.tls else scheme
+
     def urls(self) -> dict[str, str]:
         """Return where programs and browsers reach the system."""
         host = _ANY_HOST.get(self.host, self.host)
-        dashboard = f"http://{address(host, self.http_port)}/"
+        dashboard = f"{self.web('http')}://{address(host, self.http_port)}/"
         return {
             "dashboard": dashboard,
             "pages": f"{dashboard}pages/",
-            "websocket": f"ws://{address(host, self.gateway_port)}{WEBSOCKET_PATH}",
+            "websocket": f"{self.web('ws')}://{address(host, self.gateway_port)}{WEBSOCKET_PATH}",
             "publisher": ",".join(self.publishers()),
             "metrics": address(host, self.metrics_port),
         }
@@ -241,5 +247,5 @@ def _origins(settings: SystemSettings) -> Sequence[str]:
     hosts = ["127.0.0.1", "localhost"]
     if settings.host not in {*hosts, *_ANY_HOST}:
         hosts.append(settings.host)
-    own = [f"http://{address(host, settings.http_port)}" for host in hosts]
+    own = [f"{settings.web('http')}://{address(host, settings.http_port)}" for host in hosts]
     return list(dict.fromkeys([*own, *settings.allowed_origins]))

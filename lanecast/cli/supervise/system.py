@@ -24,6 +24,7 @@ from lanecast.cli.supervise.ports import held_ports
 from lanecast.cli.supervise.ready_file import ReadyFile
 from lanecast.cli.supervise.report import ChildReporter
 from lanecast.errors import ConfigError, StartError
+from lanecast.runtime import tls
 
 _LISTENERS = ("publisher", "gateway", "metrics", "http")
 """What has a port option."""
@@ -98,6 +99,7 @@ def _settle(request: SystemRequest, held: ExitStack) -> SystemSettings:
     if request.cluster_demo:
         request, servers = _with_cluster(request, held)
     more = [f"publisher {number}" for number in range(2, request.publishers + 1)]
+    secure = _speaks_tls(request)
     ports = held.enter_context(held_ports(request.host, {**request.ports, **dict.fromkeys(more, 0)}))
     return SystemSettings(
         data_dir=request.data_dir.absolute(),
@@ -118,7 +120,24 @@ def _settle(request: SystemRequest, held: ExitStack) -> SystemSettings:
         gateway_urls=options.listed_setting("gateway_urls", plan.METRICS_GATEWAY_URLS),
         more_publisher_ports=tuple(ports[name] for name in more),
         nats=servers,
+        tls=secure,
     )
+
+
+def _speaks_tls(request: SystemRequest) -> bool:
+    """Say whether the services will speak TLS, once it is sure that they can, and reach one another."""
+    environ = {**os.environ, **({plan.CONFIG_FILE: str(request.config)} if request.config else {})}
+    own = tls.settings(environ)
+    if bool(own.certificate) != bool(own.ca):
+        raise ConfigError(
+            "the services call one another, so tls.certificate and tls.ca (LANECAST_TLS_CERTIFICATE and"
+            " LANECAST_TLS_CA) go together here: set both, or none"
+        )
+    if own.client_ca and not own.client_certificate:
+        raise ConfigError("tls.client_ca asks the services, too, for certificates: set tls.client_certificate")
+    tls.server_context(own)
+    tls.client_context(own)
+    return bool(own.certificate)
 
 
 def _with_cluster(request: SystemRequest, held: ExitStack) -> tuple[SystemRequest, tuple[nats.NatsServer, ...]]:
