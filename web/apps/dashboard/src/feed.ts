@@ -1,6 +1,6 @@
 // What has arrived: the newest events of each lane, counts and this browser's own latency. Bounded whatever the rate:
-// every event is counted and measured, but a crowd is shown in samples, since nobody reads fifty cards a second and
-// rendering them would take the page away from its reader.
+// every event is counted and measured, but a full lane takes one card at a time, slowly enough to be read, and gives each
+// of its channels a turn: a loud one does not crowd out the others.
 
 import { type AiEvents, HOPS, LANES, type Lane, type LanecastEvent } from "@lanecast/client";
 import type { HopTimes } from "./lanes.ts";
@@ -12,12 +12,14 @@ export type AiEvent = LanecastEvent<AiEvents>;
 export const CARDS_PER_LANE = 20;
 /** Latencies kept per lane for this browser's quantiles. */
 const SAMPLES_PER_LANE = 512;
-/** New cards of a full lane in one showing; of more, the newest are shown. */
-const CARDS_PER_SHOWING = 3;
-/** Rest after a showing for each card in it: at most forty cards a second, however they are spread. */
-const REST_PER_CARD_MS = 25;
-/** Rest after a showing that left cards out. */
-const CROWD_REST_MS = 400;
+/** Events kept per lane until its next card; of the newest, one is chosen. */
+const PENDING_PER_LANE = 64;
+/** Rest of a lane after each card, once it is full: nobody reads faster. */
+export const REST_MS = 900;
+/** Rest of the page after a showing: what fills an empty lane comes in few renders. */
+const SHOWING_REST_MS = 100;
+/** Channels counted per lane. */
+const CHANNELS_PER_LANE = 10_000;
 const RATE_WINDOW_MS = 5_000;
 
 export interface Item {
@@ -31,6 +33,8 @@ export interface LaneFeed {
   /** Newest first. */
   readonly items: readonly Item[];
   readonly total: number;
+  /** Channels that had an event. */
+  readonly channels: number;
   /** True while more arrives than is shown. */
   readonly crowded: boolean;
 }
@@ -84,6 +88,9 @@ export class Feed {
   readonly #pending: Record<Lane, Item[]> = perLane(() => []);
   readonly #totals: Record<Lane, number> = perLane(() => 0);
   readonly #timings: Record<Lane, Timing[]> = perLane(() => []);
+  readonly #channels: Record<Lane, Set<string>> = perLane(() => new Set<string>());
+  /** Until when each lane leaves its cards as they are. */
+  readonly #restsUntil: Record<Lane, number> = perLane(() => Number.NEGATIVE_INFINITY);
   #key = 0;
   #missed = 0;
   #scheduled = false;
@@ -91,7 +98,7 @@ export class Feed {
   constructor(clock: FeedClock = BROWSER_CLOCK) {
     this.#clock = clock;
     this.snapshot = new Store<FeedSnapshot>({
-      lanes: perLane(() => ({ items: [], total: 0, crowded: false })),
+      lanes: perLane(() => ({ items: [], total: 0, channels: 0, crowded: false })),
       total: 0,
       paused: false,
       missed: 0,
@@ -102,7 +109,9 @@ export class Feed {
   add(event: AiEvent): void {
     const pending = this.#pending[event.lane];
     pending.push({ key: this.#key, arrived: new Date(), event });
-    if (pending.length > CARDS_PER_LANE) pending.shift();
+    if (pending.length > PENDING_PER_LANE) pending.shift();
+    const channels = this.#channels[event.lane];
+    if (channels.size < CHANNELS_PER_LANE) channels.add(event.channel);
     this.#key += 1;
     this.#totals[event.lane] += 1;
     if (this.snapshot.get().paused) this.#missed += 1;
@@ -146,7 +155,8 @@ export class Feed {
     if (this.#scheduled) return;
     this.#scheduled = true;
     this.#clock.nextFrame(() => {
-      this.#clock.after(this.#flush(), () => this.#open());
+      this.#flush();
+      this.#clock.after(SHOWING_REST_MS, () => this.#open());
     });
   }
 
@@ -159,39 +169,45 @@ export class Feed {
     if (news) this.#schedule();
   }
 
-  /** Shows what is pending, or counts it while paused; returns how long to rest, in milliseconds. */
-  #flush(): number {
+  /** Shows what is pending, or counts it while paused. */
+  #flush(): void {
     const before = this.snapshot.get();
     const total = LANES.reduce((sum, lane) => sum + this.#totals[lane], 0);
     if (before.paused) {
       this.snapshot.set({ ...before, missed: this.#missed, total });
-      return 0;
+      return;
     }
-    let rest = 0;
-    const lanes = perLane((lane) => {
-      const shown = this.#show(lane, before.lanes[lane]);
-      const cards = shown.total - before.lanes[lane].total;
-      rest = shown.crowded ? CROWD_REST_MS : Math.min(CROWD_REST_MS, rest + cards * REST_PER_CARD_MS);
-      return shown;
-    });
-    this.snapshot.set({ ...before, lanes, total });
-    return rest;
+    const now = this.#clock.now();
+    const lanes = perLane((lane) => (now < this.#restsUntil[lane] ? before.lanes[lane] : this.#show(lane, now)));
+    if (LANES.some((lane) => lanes[lane] !== before.lanes[lane])) this.snapshot.set({ ...before, lanes, total });
   }
 
-  #show(lane: Lane, before: LaneFeed): LaneFeed {
+  #show(lane: Lane, now: number): LaneFeed {
+    const before = this.snapshot.get().lanes[lane];
     const pending = this.#pending[lane];
     const arrived = this.#totals[lane] - before.total;
     if (arrived === 0) return before.crowded ? { ...before, crowded: false } : before;
     // A lane with room takes what fills it: that is the history a page begins with.
-    const room = Math.max(CARDS_PER_SHOWING, CARDS_PER_LANE - before.items.length);
-    const fresh = pending.slice(-room).reverse();
+    const room = CARDS_PER_LANE - before.items.length;
+    const fresh = room > 0 ? pending.slice(-room).reverse() : [itsTurn(pending, before.items)];
+    if (room <= 0) this.#restsUntil[lane] = now + REST_MS;
     this.#pending[lane] = [];
     return {
       items: [...fresh, ...before.items].slice(0, CARDS_PER_LANE),
       total: this.#totals[lane],
-      crowded: arrived > fresh.length,
+      channels: this.#channels[lane].size,
+      crowded: room <= 0 && arrived > 1,
     };
   }
+}
+
+/** Returns the newest event of the channel that has gone longest without a card. */
+function itsTurn(pending: readonly Item[], shown: readonly Item[]): Item {
+  const since = (item: Item) => {
+    const index = shown.findIndex(({ event }) => event.channel === item.event.channel);
+    return index < 0 ? shown.length : index;
+  };
+  return pending.reduce((best, item) => (since(item) >= since(best) ? item : best));
 }
 
 function figures(timings: readonly Timing[]): Omit<BrowserFigures, "perSecond"> {

@@ -189,7 +189,10 @@ export class Metrics {
   }
 }
 
-/** The mean way over all lanes, each hop weighed by its samples; null where nothing was measured. */
+/**
+ * The typical way over all lanes: the medians of each hop, each weighed by its samples; null where nothing was measured.
+ * A mean would be the first second's, when everything starts at once, for a whole minute.
+ */
 export function overall(lanes: Readonly<Record<Lane, LaneFigures>>): HopTimes | null {
   const sums: Partial<Record<AnyHop, { ms: number; count: number }>> = {};
   for (const lane of LANES) {
@@ -197,7 +200,7 @@ export function overall(lanes: Readonly<Record<Lane, LaneFigures>>): HopTimes | 
       const found = lanes[lane].hopQuantiles[hop];
       if (!found) continue;
       const sum = sums[hop] ?? { ms: 0, count: 0 };
-      sums[hop] = { ms: sum.ms + found.mean * found.count, count: sum.count + found.count };
+      sums[hop] = { ms: sum.ms + found.p50 * found.count, count: sum.count + found.count };
     }
   }
   const entries = Object.entries(sums).map(([hop, { ms, count }]) => [hop, count > 0 ? ms / count : 0] as const);

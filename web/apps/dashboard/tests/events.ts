@@ -1,6 +1,6 @@
 // Events for tests, as the SDK would hand them over.
 
-import type { AiEvents, Lane, Latency } from "@lanecast/client";
+import type { AiEvents, Latency } from "@lanecast/client";
 import type { AiEvent } from "../src/feed.ts";
 
 export const LATENCY: Latency = {
@@ -13,7 +13,7 @@ export const LATENCY: Latency = {
 export function makeEvent<T extends keyof AiEvents>(
   type: T,
   data: AiEvents[T],
-  fields: Partial<{ lane: Lane; latency: Latency | null; delivery: "live" | "recovered"; id: string }> = {},
+  fields: Partial<Pick<AiEvent, "channel" | "lane" | "latency" | "delivery" | "id">> = {},
 ): AiEvent {
   return {
     channel: "agent:42",

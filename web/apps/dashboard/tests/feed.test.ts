@@ -1,7 +1,7 @@
 // The feed under any rate: bounded, in order, one showing per frame, still while paused.
 
 import { beforeEach, describe, expect, test } from "vitest";
-import { CARDS_PER_LANE, Feed } from "../src/feed.ts";
+import { CARDS_PER_LANE, Feed, REST_MS } from "../src/feed.ts";
 import { insight, LATENCY } from "./events.ts";
 
 let time = 0;
@@ -22,6 +22,12 @@ function rested(): void {
 
 function headlines(): unknown[] {
   return feed.snapshot.get().lanes.CRITICAL.items.map(({ event }) => (event.data as { text?: string }).text);
+}
+
+/** Gives the lane as many cards as it keeps. */
+function fill(): void {
+  for (let index = 0; index < CARDS_PER_LANE; index++) feed.add(insight(`old ${index}`));
+  frame();
 }
 
 beforeEach(() => {
@@ -67,17 +73,56 @@ describe("showing", () => {
     expect(headlines()).toEqual(["later", "one"]);
   });
 
-  test("shows some of a crowd, says so, and counts all of it", () => {
-    for (let index = 0; index < CARDS_PER_LANE; index++) feed.add(insight(`old ${index}`));
-    frame();
+  test("shows one of a crowd at a time, says so, and counts all of it", () => {
+    fill();
     expect(feed.snapshot.get().lanes.CRITICAL.crowded, "what fills an empty lane is no crowd").toBe(false);
     for (let index = 0; index < 50; index++) feed.add(insight(`new ${index}`));
     rested();
-    expect(headlines().slice(0, 4)).toEqual(["new 49", "new 48", "new 47", "old 19"]);
+    expect(headlines().slice(0, 2)).toEqual(["new 49", "old 19"]);
     expect(feed.snapshot.get().lanes.CRITICAL).toMatchObject({ crowded: true, total: 70 });
+    feed.add(insight("too soon"));
     rested();
-    expect(feed.snapshot.get().lanes.CRITICAL.crowded, "the crowd is over, without another event").toBe(false);
+    expect(headlines()[0]).toBe("new 49");
+    time += REST_MS;
+    rested();
+    expect(headlines().slice(0, 2)).toEqual(["too soon", "new 49"]);
+    expect(feed.snapshot.get().lanes.CRITICAL.crowded, "one card holds all that came").toBe(false);
+    rested();
     expect(frames).toHaveLength(0);
+  });
+
+  test("a crowd that is over is one no more, without another event", () => {
+    fill();
+    for (let index = 0; index < 5; index++) feed.add(insight(`new ${index}`));
+    rested();
+    time += REST_MS;
+    rested();
+    expect(feed.snapshot.get().lanes.CRITICAL.crowded).toBe(false);
+    rested();
+    expect(frames).toHaveLength(0);
+  });
+
+  test("each channel gets its turn, however loud another is", () => {
+    fill();
+    const seen = new Set<string>();
+    for (let turn = 0; turn < 9; turn++) {
+      for (let quiet = 2; quiet <= 10; quiet++) feed.add(insight("quiet", { channel: `agent:${quiet}` }));
+      for (let loud = 0; loud < 40; loud++) feed.add(insight("loud", { channel: "agent:1" }));
+      rested();
+      time += REST_MS;
+      seen.add(feed.snapshot.get().lanes.CRITICAL.items[0]?.event.channel ?? "");
+    }
+    expect(seen).toHaveLength(9);
+    expect(feed.snapshot.get().lanes.CRITICAL.channels).toBe(11);
+  });
+
+  test("a full lane's rest does not hold up another lane", () => {
+    fill();
+    feed.add(insight("first"));
+    rested();
+    feed.add(insight("high", { lane: "HIGH" }));
+    rested();
+    expect(feed.snapshot.get().lanes.HIGH.total).toBe(1);
   });
 
   test("a lane without news keeps its very items, so that nothing of it renders again", () => {

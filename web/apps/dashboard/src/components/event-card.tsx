@@ -28,7 +28,7 @@ export const EventCard = memo(function EventCard({ item }: { item: Item }) {
           <Shape lane={event.lane} />
           <span className="visually-hidden">Lane {event.lane.toLowerCase()}:</span> {KINDS[event.type] ?? event.type}
         </span>
-        <LatencyBadge latency={event.latency} replayed={event.delivery === "recovered"} />
+        <LatencyBadge latency={event.latency} delivery={event.delivery} />
       </header>
       <Body event={event} />
       <footer>
@@ -64,11 +64,19 @@ const GRADE_MARKS: Readonly<Record<Latency["grade"], string>> = {
   unknown: "?",
 };
 
-function LatencyBadge({ latency, replayed }: { latency: Latency | null; replayed: boolean }) {
-  if (replayed) {
+/** What is said in place of a latency, of events that did not come live. */
+const OTHER_WAYS: Readonly<Partial<Record<AiEvent["delivery"], { text: string; why: string }>>> = {
+  recovered: { text: "from the log", why: "Published before this page was connected; read from the log" },
+  polled: { text: "polled", why: "Fetched over HTTP, since the WebSocket is blocked; a poll's wait is no latency" },
+  cached: { text: "stored here", why: "Kept by this browser from an earlier visit" },
+};
+
+function LatencyBadge({ latency, delivery }: { latency: Latency | null; delivery: AiEvent["delivery"] }) {
+  const other = OTHER_WAYS[delivery];
+  if (other) {
     return (
-      <span className="latency" data-grade="none" title="Published before this page was opened; read from the log">
-        from the log
+      <span className="latency" data-grade="none" title={other.why}>
+        {other.text}
       </span>
     );
   }

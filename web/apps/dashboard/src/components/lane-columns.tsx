@@ -26,8 +26,15 @@ const Cards = memo(function Cards({ info, feed }: { info: LaneInfo; feed: LaneFe
   return (
     <>
       <p className="crowd" data-crowded={feed.crowded}>
-        {feed.crowded ? "More than one can read: some of them" : "Newest first"}
-        <span>{feed.total.toLocaleString("en")} so far</span>
+        {feed.crowded
+          ? feed.channels > 1
+            ? "Some of them, each channel in turn"
+            : "Some of them, to be readable"
+          : "Newest first"}
+        <span>
+          {feed.total.toLocaleString("en")}
+          {feed.channels > 1 ? ` from ${feed.channels.toLocaleString("en")} channels` : " so far"}
+        </span>
       </p>
       {feed.items.length === 0 && <Empty carries={info.carries} />}
       <ol className="cards" aria-label={`Events of the lane ${info.label}, newest first`}>

@@ -43,7 +43,7 @@ export const LaneHead = memo(function LaneHead({ info, live }: { info: LaneInfo;
           <Row
             name="to this page"
             title="From the AI service's SDK to this page, as far as the clocks are known"
-            bound={browser?.uncertainty}
+            bound={browser?.uncertainty ?? null}
             values={browser}
           />
         </tbody>
@@ -61,7 +61,7 @@ interface RowProps {
   readonly title: string;
   readonly values: Omit<Quantiles, "mean"> | null;
   /** How far off the values may be. */
-  readonly bound?: number | undefined;
+  readonly bound?: number | null;
 }
 
 function Row({ name, title, values, bound }: RowProps) {
@@ -70,7 +70,7 @@ function Row({ name, title, values, bound }: RowProps) {
     <tr title={title}>
       <th scope="row">
         {name}
-        {bound !== undefined && <span className="bound">±{duration(bound)}</span>}
+        {bound !== undefined && <span className="bound">±{bound === null ? "–" : duration(bound)}</span>}
       </th>
       {cell(values?.p50)}
       {cell(values?.p95)}

@@ -21,7 +21,10 @@ export function Nav({ live }: { live: Live }) {
           aria-current={view === id ? "page" : undefined}
           aria-keyshortcuts={`${index + 1}`}
         >
-          {label}
+          <span className="wide-label">{label}</span>
+          <span className="narrow-label" aria-hidden="true">
+            {label.split(" ")[0]}
+          </span>
           <Badge view={id} live={live} />
         </a>
       ))}

@@ -21,32 +21,33 @@ export function RolloutStrip({ live }: { live: Live }) {
   const active = underWay(all.values());
   if (active) return <UnderWay rollout={active} />;
   const inForce = policies?.inForce ?? [];
-  if (!inForce.includes(MIGRATION.from)) return null;
   const draft = newestFirst(all.values()).find(
-    (each) =>
-      stateOf(each) === "DRAFT" &&
-      each.plan.baselinePolicy === MIGRATION.from &&
-      each.plan.candidatePolicy === MIGRATION.to,
+    (each) => stateOf(each) === "DRAFT" && inForce.includes(each.plan.baselinePolicy),
   );
+  const slow = inForce.includes(MIGRATION.from);
+  if (!slow && !draft) return null;
+  const from = draft?.plan.baselinePolicy ?? MIGRATION.from;
+  const to = draft?.plan.candidatePolicy ?? MIGRATION.to;
   const started = (rollout: RolloutJson) => go("rollouts", rollout.id);
   return (
     <aside className="strip" aria-label="Delivery policy">
       <p>
-        Events are delivered by <strong>{MIGRATION.from}</strong>: in bundles, twice a second.
+        Events are delivered by <strong>{from}</strong>
+        {slow ? ": in bundles, twice a second." : "."}{" "}
         <span className="muted">
-          {" "}
-          Move them by stages; what harms is taken back by itself.{draft && " A draft is ready."}
+          {draft ? `A rollout is prepared${draft.reason ? `: ${draft.reason}` : ""}.` : "Move them by stages."}
+          {!draft?.reason && " What harms is taken back by itself."}
         </span>
       </p>
       <button
         type="button"
-        className="primary"
+        className={slow ? "primary" : ""}
         data-testid="migrate"
         data-draft={draft !== undefined}
         onClick={() => setOpen(true)}
       >
-        Migrate {MIGRATION.from} <span aria-hidden="true">→</span>
-        <span className="visually-hidden">to</span> {MIGRATION.to}
+        {slow ? "Migrate" : "Try"} {from} <span aria-hidden="true">→</span>
+        <span className="visually-hidden">to</span> {to}
       </button>
       {open && (
         <Suspense>

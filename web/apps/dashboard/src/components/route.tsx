@@ -1,4 +1,4 @@
-// Where the time goes: the way of an event in five places, with the mean time spent at each.
+// Where the time goes: the way of an event in five places, with the median time spent at each.
 
 import { LANES } from "@lanecast/client";
 import { duration } from "../format.ts";
@@ -32,10 +32,10 @@ export function Route({ live }: { live: Live }) {
     <section className="route" aria-labelledby="route-title">
       <div className="route-head">
         <h2 id="route-title">
-          From AI service to this page in <strong>{sum > 0 ? duration(sum) : "…"}</strong>
+          From AI service to this page, typically <strong>{sum > 0 ? duration(sum) : "…"}</strong>
         </h2>
         <p>
-          mean of the last minute · <Total live={live} /> events since you opened the page
+          medians of the last minute · <Total live={live} /> events since you opened the page
         </p>
       </div>
       <ol className="places">
@@ -48,7 +48,7 @@ export function Route({ live }: { live: Live }) {
           </li>
         ))}
       </ol>
-      <PlaceBar hops={hops} label="Mean time at each place" />
+      <PlaceBar hops={hops} label="Median time at each place" />
     </section>
   );
 }

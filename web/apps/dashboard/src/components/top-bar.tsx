@@ -51,7 +51,7 @@ export function TopBar({ live }: { live: Live }) {
       <div className="controls">
         <Health live={live} />
         <span className="pill" data-tone={tone} data-testid="connection">
-          <span aria-hidden="true">{MARKS[tone]}</span> {text}
+          <span aria-hidden="true">{MARKS[tone]}</span> <span data-brief={tone === "good"}>{text}</span>
         </span>
         {clock && (
           <span className="pill quiet wide" title="How far this browser's clock may be from the gateway's">

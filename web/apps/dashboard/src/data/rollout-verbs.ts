@@ -1,6 +1,7 @@
 // What an operator can ask of a rollout, in words, and how it is asked.
 
 import { post } from "./api.ts";
+import demoPlan from "./demo-plan.json";
 import type { PlanJson, RolloutJson } from "./types.ts";
 import { uuid } from "./uuid.ts";
 
@@ -101,19 +102,16 @@ const PERCENTS = [10, 25, 50, 75, 100];
 
 export type Pace = "demo" | "standard";
 
-/** A plan with the paces that the page offers: `demo` is that of `lanecast rollout --preset demo`. */
+/** A plan with the paces that the page offers: `demo` is that of `lanecast rollout --preset demo`, to the letter. */
 export function planOf(from: string, to: string, pace: Pace, gate: boolean, prove: boolean): PlanJson {
-  const quick = pace === "demo";
+  const { benefitRatio, ...quick } = demoPlan;
+  const standard = { stages: PERCENTS.map((percent) => ({ percent, minDuration: "60s", maxDuration: "3600s" })) };
+  const plan = pace === "demo" ? quick : standard;
   return {
+    ...plan,
     baselinePolicy: from,
     candidatePolicy: to,
-    stages: PERCENTS.map((each) => ({
-      percent: each,
-      minDuration: quick ? "10s" : "60s",
-      maxDuration: quick ? "600s" : "3600s",
-      gated: gate && each === 25,
-    })),
-    ...(quick ? { settleDuration: "3s", lookInterval: "2s", bakeDuration: "10s", objective: 0.9 } : {}),
-    ...(prove ? { benefitRatio: 0.5 } : {}),
+    stages: plan.stages.map((each) => (gate && each.percent === 25 ? { ...each, gated: true } : each)),
+    ...(prove ? { benefitRatio } : {}),
   };
 }

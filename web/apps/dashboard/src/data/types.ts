@@ -72,6 +72,7 @@ export interface PlanJson {
   readonly settleDuration?: string;
   readonly lookInterval?: string;
   readonly bakeDuration?: string;
+  readonly quantiles?: readonly number[];
 }
 
 export interface RuleResultJson {

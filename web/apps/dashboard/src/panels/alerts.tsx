@@ -119,7 +119,7 @@ function Alert({ alert, disabled, onTake }: { alert: AlertJson; disabled: boolea
           )}
         </p>
         <p>
-          {what} <span className="muted">{advice}</span>
+          {what} {state === "FIRING" && <span className="muted">{advice}</span>}
         </p>
         <p className="muted figure">
           {end === null

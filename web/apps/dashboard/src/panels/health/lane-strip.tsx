@@ -70,7 +70,7 @@ export function LaneStrip({ live }: { live: Live }) {
     },
     burn5: cell(now, "×"),
     burn60: cell(hour, "×"),
-    left: { value: left, text: left === null ? "–" : leftOf(left) },
+    left: { value: left, text: left === null ? "–" : percent(left) },
   }));
   return (
     <Panel
@@ -137,9 +137,9 @@ function shown(value: number | null | undefined, write: (value: number) => strin
   return value === null || value === undefined ? "–" : write(value);
 }
 
-/** What is left of a budget; an overspent one as how often it is spent. */
+/** What is left of a budget: by how much it is overspent says the table. */
 function leftOf(share: number): string {
-  return share >= -1 ? percent(share) : `spent ${Math.round(1 - share).toLocaleString("en")}×`;
+  return share > 0 ? percent(share) : "none";
 }
 
 function exceeds(value: number | null, most: number): boolean {

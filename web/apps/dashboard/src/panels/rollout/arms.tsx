@@ -14,6 +14,7 @@ const COLUMNS: readonly Column[] = [
   { key: "new", label: "samples, new", numeric: true },
   { key: "p95", label: "p95, new / old", numeric: true },
   { key: "p99", label: "p99, new / old", numeric: true },
+  { key: "new_time", label: "new, absolute", numeric: true },
   { key: "slo", label: "new in its limit", numeric: true },
 ];
 
@@ -53,7 +54,22 @@ function rowOf(lane: string, results: readonly RuleResultJson[]): TableRow {
     new: samples(ratio?.candidateSamples),
     p95: cell(ratio),
     p99: cell(find(`ratio/${lane}/p99`)),
+    new_time: absolute(results.find(({ rule }) => rule.startsWith(`limit/${lane}/`))),
     slo: cell(find(`slo/${lane}`)),
+  };
+}
+
+/** The quantile that the plan's objective asks of the new policy, in milliseconds. */
+function absolute(result: RuleResultJson | undefined) {
+  const found = cell(result);
+  if (found.value === null || !result) return found;
+  return {
+    value: found.value,
+    text: (
+      <>
+        <span className="muted">{parts(result.rule).quantile}</span> {found.text}
+      </>
+    ),
   };
 }
 
