@@ -77,6 +77,23 @@ class Manifest:
         lost = newest_segment < int(self._fact("newest_segment") or 0)
         return crashed or copied or lost or self._fact("failed") == "yes"
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Make all that is written inside durable at once, or none of it: a start waits for the disk only once.
+
+        Raises:
+            StartError: no room.
+        """
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except apsw.FullError as error:
+            raise self._no_room() from error
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
     def segment_begun(self, number: int) -> None:
         """Note the number of the segment that is written now."""
         with self._connection:
@@ -114,10 +131,11 @@ class Manifest:
             with self._readable():
                 stored = self._stored_format()
             self._refuse_newer(stored)
-            with self._readable(), self._connection:
-                for older in range(stored, FORMAT):
-                    _MIGRATIONS[older](self)
-                self._set_facts(format=str(FORMAT))
+            if stored < FORMAT:
+                with self._readable(), self._connection:
+                    for older in range(stored, FORMAT):
+                        _MIGRATIONS[older](self)
+                    self._set_facts(format=str(FORMAT))
         except StartError:
             self._connection.close()
             raise
@@ -145,12 +163,15 @@ class Manifest:
         try:
             yield
         except apsw.FullError as error:
-            raise StartError(f"no room for the event log in {self._path.parent}: free disk space") from error
+            raise self._no_room() from error
         except (apsw.Error, ValueError, TypeError, OverflowError, KeyError) as error:
             raise StartError(
                 f"the manifest of the event log in {self._path.parent} is damaged ({error}): restore the folder from a"
                 " backup, or remove manifest.sqlite to begin a new epoch with the events that are there"
             ) from error
+
+    def _no_room(self) -> StartError:
+        return StartError(f"no room for the event log in {self._path.parent}: free disk space")
 
     def _fact(self, name: str) -> str | None:
         row = self._connection.execute("SELECT value FROM fact WHERE name = ?", (name,)).fetchone()

@@ -124,12 +124,13 @@ class SqliteEventLog:
         manifest = Manifest(folder)
         try:
             recovered = recover(folder, *manifest.heads())
-            manifest.save_heads(recovered.heads, recovered.end)
             newest = max(segment.numbers(folder), default=0)
-            lineage = manifest.open_lineage(recovered.end + 1, _boot_id(), newest)
-            self = cls(folder, settings, lineage, manifest)
-            self._take_over(recovered)
-            manifest.segment_begun(recovered.next_number)
+            with manifest.together():
+                manifest.save_heads(recovered.heads, recovered.end)
+                lineage = manifest.open_lineage(recovered.end + 1, _boot_id(), newest)
+                self = cls(folder, settings, lineage, manifest)
+                self._take_over(recovered)
+                manifest.segment_begun(recovered.next_number)
             self._checkpointer.start()
         except (LogError, apsw.Error, OSError) as error:
             raise StartError(f"cannot use the event log in {folder}: {error}") from error
