@@ -227,6 +227,18 @@ async def test_a_start_that_fails_has_noted_nothing(tmp_path: Path, monkeypatch:
     await log.close()
 
 
+def test_a_start_without_room_for_what_it_notes_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = manifest.Manifest(tmp_path)
+    small._connection.execute("PRAGMA max_page_count=1").fetchall()  # SQLite ends the transaction by itself then
+    heads = {(f"channel-{number}" * 20, Priority.LOW): number for number in range(1_000)}
+    monkeypatch.setattr(sqlite, "Manifest", lambda _folder: small)
+    monkeypatch.setattr(small, "heads", lambda: (heads, 0))
+    with pytest.raises(StartError, match=r"^no room for the event log in .*: free disk space$"):
+        SqliteEventLog.open(tmp_path)
+    assert small._stored_format() == manifest.FORMAT  # it is whole, and goes on once there is room
+    small.close(clean=True)
+
+
 def _fails(error: Exception) -> Callable[[object, int], None]:
     def fail(_manifest: object, _number: int) -> None:
         raise error
