@@ -2,8 +2,8 @@
 
 Owns which exporters there are and the order of starting and stopping them, and the sampling of the event loop's lag.
 Made and closed by each service's `app`. Where nothing is configured nothing runs but the lag, ten times a second.
-OpenTelemetry's SDK is imported only where a collector is named: that takes a quarter of a second, of which a publisher
-that is started again after a kill has two.
+OpenTelemetry's SDK is imported only where a collector is named: it takes a fifth of a start, for which others wait when
+a process was killed.
 """
 
 from __future__ import annotations
