@@ -2,21 +2,24 @@
 
 Owns which of `OTEL_SDK_DISABLED`, `OTEL_{METRICS,TRACES}_EXPORTER`, `OTEL_EXPORTER_OTLP_*` and `OTEL_BSP_*` decide
 whether and how this process exports. Endpoints, headers, certificates, compression and time-outs are read by
-OpenTelemetry's own exporters, which are made here. Used by `collector` and `traces`.
+OpenTelemetry's own exporters, which are made here. Used by `telemetry`, `collector` and `traces`. Imports OpenTelemetry
+only where a collector is named.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from grpc import Compression
-from opentelemetry.sdk.metrics.export import MetricExporter
-from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
 from lanecast.errors import ConfigError
 from lanecast.runtime import otlp
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import MetricExporter
+    from opentelemetry.sdk.resources import Resource
 
 T = TypeVar("T")
 Signal = Literal["METRICS", "TRACES"]
@@ -63,7 +66,9 @@ def number(name: str, default: int, *, least: int = 1, environ: Mapping[str, str
 
 def resource(service: str, instance: str) -> Resource:
     """Return who reports to a collector. What the variables say goes before what the service knows of itself."""
-    return otlp.resource(service, instance).merge(OTELResourceDetector().detect())
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+
+    return Resource.create(dict(otlp.identity(service, instance))).merge(OTELResourceDetector().detect())
 
 
 def protocol(signal: Signal, environ: Mapping[str, str] | None = None) -> str:

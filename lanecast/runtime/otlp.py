@@ -2,22 +2,24 @@
 
 Owns the translation of instruments to OTLP (delta temporality, exponential histograms of scale 6) and the export loop.
 Started by each service's `app`; knows no service. What cannot be sent is added to the next export, so nothing is lost
-and nothing grows: series are merged, not queued.
+and nothing grows: series are merged, not queued. Needs OpenTelemetry's messages, but not its SDK, whose import takes a
+fifth of a start.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from urllib.parse import unquote
 
 import grpc
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.common.v1 import common_pb2
 from opentelemetry.proto.metrics.v1 import metrics_pb2
 from opentelemetry.proto.resource.v1 import resource_pb2
-from opentelemetry.sdk.resources import Resource
 
 from lanecast._version import __version__
 from lanecast.core.instruments import TELEMETRY_DROPPED, UNITS, Attributes, Instruments, Key
@@ -49,7 +51,7 @@ class OtlpExporter:
         self._refused = instruments.counter(TELEMETRY_DROPPED, signal="metrics")
         self._target = target
         self._interval = interval_seconds
-        self._resource = encoded(resource(service, instance))
+        self._resource = encoded(identity(service, instance))
         self._channel = tls.open_channel(target, CHANNEL_OPTIONS)
         self._stub = metrics_service_pb2_grpc.MetricsServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._started_ns = time.time_ns()
@@ -177,13 +179,19 @@ def _attributes(attributes: Attributes) -> list[common_pb2.KeyValue]:
     return [common_pb2.KeyValue(key=name, value=common_pb2.AnyValue(string_value=value)) for name, value in attributes]
 
 
-def resource(service: str, instance: str) -> Resource:
+def identity(service: str, instance: str) -> dict[str, str]:
     """Return who reports. What only an operator can know comes from `OTEL_RESOURCE_ATTRIBUTES`."""
     own = {"service.namespace": "lanecast", "service.name": service, "service.instance.id": instance}
-    return Resource.create({**own, "service.version": __version__})
+    return {**_of_operator(os.environ), **own, "service.version": __version__}
 
 
-def encoded(resource: Resource) -> resource_pb2.Resource:
-    """Return a resource as the message of OTLP."""
-    pairs = tuple((name, str(value)) for name, value in resource.attributes.items())
+def encoded(attributes: Mapping[str, object]) -> resource_pb2.Resource:
+    """Return the attributes of a resource as the message of OTLP."""
+    pairs = tuple((name, str(value)) for name, value in attributes.items())
     return resource_pb2.Resource(attributes=_attributes(pairs))
+
+
+def _of_operator(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return `OTEL_RESOURCE_ATTRIBUTES`: `name=value` between commas, percent-encoded; what is no pair is left out."""
+    pairs = (item.partition("=") for item in environ.get("OTEL_RESOURCE_ATTRIBUTES", "").split(","))
+    return {name.strip(): unquote(value.strip()) for name, equals, value in pairs if equals and name.strip()}

@@ -2,19 +2,24 @@
 
 Owns which exporters there are and the order of starting and stopping them, and the sampling of the event loop's lag.
 Made and closed by each service's `app`. Where nothing is configured nothing runs but the lag, ten times a second.
+OpenTelemetry's SDK is imported only where a collector is named: it takes a fifth of a start, for which others wait when
+a process was killed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from typing import TYPE_CHECKING
 
 from lanecast.core.instruments import EVENTLOOP_LAG, TELEMETRY_DROPPED, Instruments
 from lanecast.core.spans import SpanSink
 from lanecast.runtime import environment
-from lanecast.runtime.collector import collector_exporter
 from lanecast.runtime.otlp import OtlpExporter
-from lanecast.runtime.traces import span_export
+
+if TYPE_CHECKING:
+    from lanecast.runtime.collector import CollectorExporter
+    from lanecast.runtime.traces import SpanExport
 
 LAG_SECONDS = 0.1
 
@@ -63,8 +68,17 @@ class Telemetry:
         self._to_metrics: OtlpExporter | None = None
         if metrics_target and not environment.disabled():
             self._to_metrics = OtlpExporter(instruments, metrics_target, service=service, instance=instance)
-        self._to_collector = collector_exporter(instruments, service, instance)
-        self._spans = span_export(instruments.counter(TELEMETRY_DROPPED, signal="traces"), service, instance)
+        self._to_collector: CollectorExporter | None = None
+        if environment.exports("METRICS"):
+            from lanecast.runtime.collector import collector_exporter
+
+            self._to_collector = collector_exporter(instruments, service, instance)
+        spans_dropped = instruments.counter(TELEMETRY_DROPPED, signal="traces")
+        self._spans: SpanExport | None = None
+        if environment.exports("TRACES"):
+            from lanecast.runtime.traces import span_export
+
+            self._spans = span_export(spans_dropped, service, instance)
         self._lag = LoopLag(instruments, role)
 
     @property

@@ -171,7 +171,7 @@ class SpanExport:
                 seen_by = str(resource.attributes.get(SERVICE_INSTANCE_ID, ""))
                 own = {SERVICE_NAME: actor, SERVICE_INSTANCE_ID: f"seen-by-{seen_by}"}
                 resource = resource.merge(Resource(own))
-            found = self._resources[actor] = otlp.encoded(resource).SerializeToString()
+            found = self._resources[actor] = otlp.encoded(resource.attributes).SerializeToString()
         return found
 
     def _log_late(self, noted: NotedSpan, trace_id: bytes, span_id: bytes) -> None:

@@ -62,7 +62,7 @@ class Manifest:
             rows = self._connection.execute("SELECT epoch, first_offset FROM epoch ORDER BY number").fetchall()
             starts = [EpochStart(str(epoch), int(first)) for epoch, first in rows]  # type: ignore[arg-type]
             undone = self._undone(boot_id, newest_segment)
-            with self._connection:
+            with self.together():
                 if not starts or undone:
                     starts.append(EpochStart(secrets.token_hex(6), next_offset))
                     start = starts[-1]
@@ -77,14 +77,33 @@ class Manifest:
         lost = newest_segment < int(self._fact("newest_segment") or 0)
         return crashed or copied or lost or self._fact("failed") == "yes"
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Make all that is written inside durable at once, or none of it: a start waits for the disk only once.
+
+        apsw's own transactions are not used: where the disk is full SQLite has ended them already, and they say so
+        instead of naming the reason.
+        """
+        if self._connection.in_transaction:  # a part of something greater
+            yield
+            return
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
     def segment_begun(self, number: int) -> None:
         """Note the number of the segment that is written now."""
-        with self._connection:
+        with self.together():
             self._set_facts(newest_segment=str(number))
 
     def disk_failed(self) -> None:
         """Note that a flush has failed: what was delivered since the last good one may be gone at the next start."""
-        with self._connection:
+        with self.together():
             self._set_facts(failed="yes")
 
     def heads(self) -> tuple[dict[ChannelLane, int], int]:
@@ -97,14 +116,14 @@ class Manifest:
     def save_heads(self, heads: dict[ChannelLane, int], through: int) -> None:
         """Account for a segment that was closed."""
         rows = [(channel, int(lane), offset) for (channel, lane), offset in heads.items()]
-        with self._connection:
+        with self.together():
             self._connection.executemany("INSERT OR REPLACE INTO head VALUES (?, ?, ?)", rows)
             self._set_facts(heads_through=str(through))
 
     def close(self, *, clean: bool) -> None:
         """Close; `clean` says that everything in the log is durable."""
         if clean:
-            with self._connection:
+            with self.together():
                 self._set_facts(clean="yes")
         self._connection.close()
 
@@ -114,10 +133,11 @@ class Manifest:
             with self._readable():
                 stored = self._stored_format()
             self._refuse_newer(stored)
-            with self._readable(), self._connection:
-                for older in range(stored, FORMAT):
-                    _MIGRATIONS[older](self)
-                self._set_facts(format=str(FORMAT))
+            if stored < FORMAT:
+                with self._readable(), self.together():
+                    for older in range(stored, FORMAT):
+                        _MIGRATIONS[older](self)
+                    self._set_facts(format=str(FORMAT))
         except StartError:
             self._connection.close()
             raise
@@ -145,7 +165,7 @@ class Manifest:
         try:
             yield
         except apsw.FullError as error:
-            raise StartError(f"no room for the event log in {self._path.parent}: free disk space") from error
+            raise no_room(self._path.parent) from error
         except (apsw.Error, ValueError, TypeError, OverflowError, KeyError) as error:
             raise StartError(
                 f"the manifest of the event log in {self._path.parent} is damaged ({error}): restore the folder from a"
@@ -164,6 +184,11 @@ _MIGRATIONS: dict[int, Callable[[Manifest], None]] = {
     1: Manifest._name_newest_segment,  # noqa: SLF001 - the table belongs to the class
 }
 """What brings a format to the next one, by the older one's number."""
+
+
+def no_room(folder: Path) -> StartError:
+    """Return what a start on a full disk ends with."""
+    return StartError(f"no room for the event log in {folder}: free disk space")
 
 
 def _identity(folder: Path) -> str:

@@ -31,7 +31,7 @@ from publisher_svc.core.dedup import DedupWindow
 from publisher_svc.log import segment
 from publisher_svc.log.base import ChannelLane, Entry, LogError, Page, Sink, StoredEvent
 from publisher_svc.log.checkpoint import Checkpointer, checkpoint
-from publisher_svc.log.manifest import Manifest
+from publisher_svc.log.manifest import Manifest, no_room
 from publisher_svc.log.recovery import Recovered, recover
 from publisher_svc.log.segments import Segments
 
@@ -124,13 +124,16 @@ class SqliteEventLog:
         manifest = Manifest(folder)
         try:
             recovered = recover(folder, *manifest.heads())
-            manifest.save_heads(recovered.heads, recovered.end)
             newest = max(segment.numbers(folder), default=0)
-            lineage = manifest.open_lineage(recovered.end + 1, _boot_id(), newest)
-            self = cls(folder, settings, lineage, manifest)
-            self._take_over(recovered)
-            manifest.segment_begun(recovered.next_number)
+            with manifest.together():
+                manifest.save_heads(recovered.heads, recovered.end)
+                lineage = manifest.open_lineage(recovered.end + 1, _boot_id(), newest)
+                self = cls(folder, settings, lineage, manifest)
+                self._take_over(recovered)
+                manifest.segment_begun(recovered.next_number)
             self._checkpointer.start()
+        except apsw.FullError as error:
+            raise no_room(folder) from error
         except (LogError, apsw.Error, OSError) as error:
             raise StartError(f"cannot use the event log in {folder}: {error}") from error
         self._on_timer()

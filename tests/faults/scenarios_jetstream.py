@@ -83,6 +83,6 @@ SCENARIOS = (
     Scenario(
         "rollout-state", "metrics_svc killed during a rollout",
         "alerts and rollout state are back; exposure never grew",
-        None, unbuilt=lambda: "there are no rollouts yet, and no scenario looks at alerts",
+        None, unbuilt=lambda: "tests/integration/rollout kills services during rollouts; no scenario here does",
     ),
 )  # fmt: skip

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
+import pytest
 from google.protobuf.descriptor import ServiceDescriptor
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 from opentelemetry.proto.metrics.v1 import metrics_pb2
@@ -12,7 +15,7 @@ from opentelemetry.proto.resource.v1 import resource_pb2
 from lanecast.core.instruments import EVENT_ACCEPTED, HOP_DURATION, QUEUE_DEPTH, Instruments
 from lanecast.core.sketch import MIN_INDEX, SCALE
 from lanecast.runtime.grpc_server import GrpcServer
-from lanecast.runtime.otlp import OtlpExporter, RequestBuilder
+from lanecast.runtime.otlp import OtlpExporter, RequestBuilder, identity
 
 SERVICE: ServiceDescriptor = metrics_service_pb2.DESCRIPTOR.services_by_name["MetricsService"]
 
@@ -81,3 +84,25 @@ async def test_what_cannot_be_sent_is_sent_later_in_one_piece() -> None:
     metrics = {metric.name: metric for metric in request.resource_metrics[0].scope_metrics[0].metrics}
     assert metrics[EVENT_ACCEPTED].sum.data_points[0].as_int == 7
     assert metrics[HOP_DURATION].exponential_histogram.data_points[0].count == 3
+
+
+def test_what_an_operator_says_of_a_process_is_reported_but_names_no_other_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", " zone = eu%2Cwest ,service.instance.id=other,nothing,=none")
+    found = identity("gateway_svc", "gateway-1")
+    assert (found["zone"], found["service.instance.id"]) == ("eu,west", "gateway-1")
+    assert not {"", "nothing"} & set(found)
+
+
+def test_a_service_that_exports_to_no_collector_does_not_import_opentelemetry_s_sdk() -> None:
+    program = (
+        "import asyncio, sys, publisher_svc.app, gateway_svc.app, metrics_svc.app\n"
+        "from lanecast.core.instruments import Instruments\n"
+        "from lanecast.runtime.telemetry import Telemetry\n"
+        "async def main(): await Telemetry(Instruments(), 'publisher', 'publisher-1', '127.0.0.1:1').close()\n"
+        "asyncio.run(main())\n"
+        "print([name for name in sys.modules if name.startswith('opentelemetry.sdk')])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import apsw
@@ -190,6 +191,59 @@ async def test_a_segment_without_tables_is_completed(tmp_path: Path) -> None:
     await fill(log, 1)
     assert log.end_offset == 1
     await log.close()
+
+
+async def test_a_start_waits_for_the_disk_once_to_note_what_it_found(tmp_path: Path) -> None:
+    log = SqliteEventLog.open(tmp_path)
+    await fill(log, 3)
+    await log.close()
+    commits: list[str] = []
+
+    def watch(connection: apsw.Connection) -> None:
+        if connection.filename.endswith("manifest.sqlite"):
+            connection.set_commit_hook(lambda: bool(commits.append("commit")))
+
+    apsw.connection_hooks.append(watch)
+    try:
+        log = SqliteEventLog.open(tmp_path)
+    finally:
+        apsw.connection_hooks.remove(watch)
+    assert (log.end_offset, commits) == (3, ["commit"])
+    await log.close()
+
+
+async def test_a_start_that_fails_has_noted_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = SqliteEventLog.open(tmp_path)
+    await fill(log, 3)
+    epoch = log.lineage.starts[-1].epoch
+    await log.close()
+    for error in (apsw.FullError("full"), LogError("the disk failed")):
+        with monkeypatch.context() as patch:
+            patch.setattr(manifest.Manifest, "segment_begun", _fails(error))
+            with pytest.raises(StartError, match=r"free disk space|the disk failed"):
+                SqliteEventLog.open(tmp_path)
+    log = SqliteEventLog.open(tmp_path)
+    assert [start.epoch for start in log.lineage.starts] == [epoch]  # closed cleanly as far as the manifest knows
+    await log.close()
+
+
+def test_a_start_without_room_for_what_it_notes_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = manifest.Manifest(tmp_path)
+    small._connection.execute("PRAGMA max_page_count=1").fetchall()  # SQLite ends the transaction by itself then
+    heads = {(f"channel-{number}" * 20, Priority.LOW): number for number in range(1_000)}
+    monkeypatch.setattr(sqlite, "Manifest", lambda _folder: small)
+    monkeypatch.setattr(small, "heads", lambda: (heads, 0))
+    with pytest.raises(StartError, match=r"^no room for the event log in .*: free disk space$"):
+        SqliteEventLog.open(tmp_path)
+    assert small._stored_format() == manifest.FORMAT  # it is whole, and goes on once there is room
+    small.close(clean=True)
+
+
+def _fails(error: Exception) -> Callable[[object, int], None]:
+    def fail(_manifest: object, _number: int) -> None:
+        raise error
+
+    return fail
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
