@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 _BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 _PING_SECONDS = 5
+_SILENT_REQUESTS = 3
+"""Requests in a row without an answer after which another server is tried. A server may well be connected and answer
+pings, and yet reach no leader: so it was seen where it had been started again just before the leader was killed."""
 _NO_RESPONDERS = "503"
 _MISSING = "the event log on NATS needs the package nats-py: pip install 'lanecast[jetstream]'"
 
@@ -58,6 +61,8 @@ class Link:
         self._reason = ""
         self._inbox = ""
         self._numbers = itertools.count()
+        self._silent = 0
+        """Requests in a row that got no answer over the present connection."""
         self._asked: dict[str, asyncio.Future[Msg]] = {}
         """Requests without an answer yet."""
 
@@ -113,7 +118,7 @@ class Link:
         client, loop = self.client, asyncio.get_running_loop()
         number = str(next(self._numbers))
         answer = self._asked[number] = loop.create_future()
-        timer = loop.call_later(seconds, _give_up, answer, seconds)
+        timer = loop.call_later(seconds, self._give_up, client, answer, seconds)
         try:
             await client.publish(subject, data, reply=f"{self._inbox}.{number}", headers=dict(headers or {}))
             message: Msg = await answer
@@ -128,8 +133,21 @@ class Link:
 
     async def _on_answer(self, message: Msg) -> None:
         answer = self._asked.get(message.subject.rpartition(".")[2])
+        self._silent = 0
         if answer is not None and not answer.done():
             answer.set_result(message)
+
+    def _give_up(self, client: Client, answer: asyncio.Future[Msg], seconds: float) -> None:
+        """Fail a request that got no answer in time, and leave a server that answers none."""
+        if answer.done():
+            return
+        answer.set_exception(LinkError(f"NATS: no answer within {seconds:g} s"))
+        if client is not self._client:
+            return
+        self._silent += 1
+        if self._silent >= _SILENT_REQUESTS:
+            self._reason = f"{self._silent} requests in a row got no answer"
+            self._lost.set()
 
     async def api(self, name: str, payload: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Call the JetStream API.
@@ -199,6 +217,7 @@ class Link:
         self._inbox = client.new_inbox()
         await client.subscribe(f"{self._inbox}.*", cb=self._on_answer)
         self._client = client
+        self._silent = 0
         self._up.set()
 
     def _note(self, reason: str) -> None:
@@ -281,11 +300,6 @@ def _explain(shown: str, settings: JetStreamSettings, words: str) -> str:
         # A server that refuses a password may cut the connection before its words have been read.
         return f"the NATS server {shown} ended the connection at once ({words}): check user and password"
     return f"the NATS server {shown} cannot be reached ({words}): start it, or correct the address"
-
-
-def _give_up(answer: asyncio.Future[Msg], seconds: float) -> None:
-    if not answer.done():
-        answer.set_exception(LinkError(f"NATS: no answer within {seconds:g} s"))
 
 
 def _words(error: BaseException) -> str:
