@@ -12,6 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import trustme
 
 from lanecast.core import codes
 from publisher_svc.app import PublisherApp
@@ -49,9 +50,11 @@ async def test_python_runs_against_a_publisher(where: str, code: str, tmp_path: 
     address = str((await app.start())["address"])
     script = tmp_path / "snippet.py"
     script.write_text(code.replace("127.0.0.1:7400", address))
+    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")  # the authority that examples with TLS name
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-W", "error", str(script), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
+        sys.executable, "-W", "error", str(script),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=tmp_path,
+    )  # fmt: skip
     async with asyncio.timeout(_RUN_SECONDS):
         _, errors = await process.communicate()
     await app.drain()
