@@ -75,6 +75,7 @@ async def test_a_gateway_killed_amid_events_costs_none(stack: SdkStack, publishe
     await stack.fresh()
     await stack.start("killed")
     acks = await publish(publisher, "killed", 50)
+    await stack.seen("killed", 1)  # without an event there would be no position to resume from
     await stack.gateway.kill()
     acks += await publish(publisher, "killed", 50)
     await stack.wait_state("reconnecting")
