@@ -157,9 +157,15 @@ class Page:
 async def browser_page() -> AsyncIterator[Page]:
     """Start a browser with an empty profile; end it with the block."""
     RESULTS.mkdir(parents=True, exist_ok=True)
-    process = await asyncio.create_subprocess_exec(
-        "node", str(PAGE_DRIVER), str(RESULTS), cwd=ROOT / "web", stdin=PIPE, stdout=PIPE, stderr=None
-    )
+    async with driver(PAGE_DRIVER, RESULTS) as page:
+        yield page
+
+
+@asynccontextmanager
+async def driver(program: Path, *arguments: object) -> AsyncIterator[Page]:
+    """Start a driver of a page; end it with the block."""
+    command = ("node", str(program), *map(str, arguments))
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT / "web", stdin=PIPE, stdout=PIPE)
     try:
         yield Page(process)
     finally:

@@ -6,15 +6,13 @@ builds and serves the page and stands as a proxy between it and the gateway.
 
 from __future__ import annotations
 
-import asyncio
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from page_stack import ROOT, STOP_SECONDS, Page, Service, free_port
+from page_stack import ROOT, Page, Service, driver, free_port
 
 from lanecast.runtime.tokens import issue, load_or_create_key
 
@@ -91,22 +89,5 @@ async def running_sdk_stack(directory: Path) -> AsyncIterator[SdkStack]:
         )
         stack.push_async_callback(gateway.stop)
         await gateway.start()
-        page = await stack.enter_async_context(_driver(directory / "site", page_port, proxy_port, gateway_port))
+        page = await stack.enter_async_context(driver(DRIVER, directory / "site", page_port, proxy_port, gateway_port))
         yield SdkStack(publisher.ready["address"], gateway, page, load_or_create_key(data_dir))
-
-
-@asynccontextmanager
-async def _driver(folder: Path, *ports: int) -> AsyncIterator[Page]:
-    arguments = [str(DRIVER), str(folder), *map(str, ports)]
-    process = await asyncio.create_subprocess_exec("node", *arguments, cwd=ROOT / "web", stdin=PIPE, stdout=PIPE)
-    try:
-        yield Page(process)
-    finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
