@@ -25,8 +25,8 @@ from lanecast.core.position import Position
 from lanecast.core.priority import BULK_LANES, EXPRESS_LANES, Priority
 from lanecast.errors import UnavailableError
 from lanecast.internal.v1.stream_pb2 import StreamEventsResponseView
-from lanecast.runtime import status, tls, vitals
-from lanecast.runtime.grpc_server import CHANNEL_OPTIONS
+from lanecast.runtime import status, vitals
+from lanecast.runtime.channels import open_channel
 from lanecast.v1.event_pb2 import EventBatch, LanePosition
 from lanecast.v1.publisher_pb2 import (
     START_LATEST,
@@ -191,9 +191,9 @@ class Link:
         self._types = types
         self._dispatcher = dispatcher
         self._habits = habits
-        self._channel = tls.open_channel(target, CHANNEL_OPTIONS)
+        self._channel = open_channel(target)
         # A connection for the express stream alone: bulk bytes that the kernel holds cannot be overtaken.
-        self._express_channel = tls.open_channel(target, CHANNEL_OPTIONS)
+        self._express_channel = open_channel(target)
         self._express = _Stream(self._express_channel, instance, EXPRESS_LANES)
         self._bulk = _Stream(self._channel, instance, BULK_LANES)
         self._clock = ClockWatch(self._express.probe, on_clock)

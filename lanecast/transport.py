@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import grpc
 
 from lanecast.errors import ConfigError, LanecastError, StatusError, UnavailableError
-from lanecast.runtime import status, tls
-from lanecast.runtime.grpc_server import CHANNEL_OPTIONS
+from lanecast.runtime import channels, status, tls
 
 _FINAL = {
     status.INVALID_ARGUMENT,
@@ -24,8 +23,6 @@ _FINAL = {
     status.UNIMPLEMENTED,
     status.UNAUTHENTICATED,
 }
-
-Channel = grpc.aio.Channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +68,9 @@ class Targets:
         return ", ".join(self.names)
 
 
-def open_channel(target: str, own: tls.TlsConfig | None = None) -> Channel:
+def open_channel(target: str, own: tls.TlsConfig | None = None) -> grpc.aio.Channel:
     """Return a channel to one target; nothing is sent before its first call."""
-    return tls.open_channel(target, CHANNEL_OPTIONS, own)
+    return channels.open_channel(target, own)
 
 
 class OtherLogError(UnavailableError):

@@ -12,18 +12,21 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from lanecast.core.http2.connection import Limits
 from lanecast.core.limits import MAX_MESSAGE_BYTES
 from lanecast.errors import StartError, StatusError, UnavailableError
 from lanecast.runtime import status, tls
+from lanecast.runtime.channels import engine
+from lanecast.runtime.wire.server import WireServer
 
 log = logging.getLogger(__name__)
 
@@ -42,23 +45,6 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.http2.max_ping_strikes", 4),
 )
 
-CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.ping_timeout_ms", 20_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    ("grpc.enable_http_proxy", 0),
-    # Else channels of a process to one address share a connection: who leaves a dead one would be given it again for
-    # as long as another holds it, and an attempt would inherit the back-off of the one before.
-    ("grpc.use_local_subchannel_pool", 1),
-)
-"""Options of every channel that Lanecast opens; the keepalive agrees with `SERVER_OPTIONS`."""
-
 
 class GrpcServer:
     """A gRPC server with health and reflection.
@@ -67,7 +53,8 @@ class GrpcServer:
     """
 
     def __init__(self) -> None:
-        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        self._wire = WireServer(Limits(max_message_bytes=MAX_MESSAGE_BYTES)) if engine() == "asyncio" else None
+        self._server = cast("grpc.aio.Server", self._wire or grpc.aio.server(options=SERVER_OPTIONS))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._names: list[str] = [health.SERVICE_NAME, reflection.SERVICE_NAME]
@@ -85,20 +72,24 @@ class GrpcServer:
             StartError: the port is in use or may not be bound.
             ConfigError: a file of the section `tls` cannot be used.
         """
-        credentials = tls.server_credentials(tls.settings())
-        reflection.enable_server_reflection(self._names, self._server)
+        own = tls.settings()
+        reflected = reflection.aio.ReflectionServicer(self._names)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, self._server)  # type: ignore[no-untyped-call]
         try:
+            if self._wire is not None:
+                return await self._wire.listen(host, port, tls.grpc_server_context(own))
+            credentials = tls.server_credentials(own)
             if credentials is None:
                 bound = self._server.add_insecure_port(f"{host}:{port}")
             else:
                 bound = self._server.add_secure_port(f"{host}:{port}", credentials)
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             raise StartError(
                 f"cannot listen on {host}:{port}: the port is in use or not permitted; choose another port or stop the"
                 " process that has it"
             ) from error
         await self._server.start()
-        return bound
+        return int(bound)
 
     async def serving(self) -> None:
         """Answer health checks with SERVING."""

@@ -25,7 +25,7 @@ from lanecast._version import __version__
 from lanecast.core.instruments import TELEMETRY_DROPPED, UNITS, Attributes, Instruments, Key
 from lanecast.core.sketch import MIN_INDEX, SCALE, Sketch
 from lanecast.runtime import tls
-from lanecast.runtime.grpc_server import CHANNEL_OPTIONS
+from lanecast.runtime.channels import CHANNEL_OPTIONS
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 
 from lanecast.core.backoff import Backoff
 from lanecast.runtime import tls
-from lanecast.runtime.grpc_server import CHANNEL_OPTIONS
+from lanecast.runtime.channels import CHANNEL_OPTIONS
 
 log = logging.getLogger(__name__)
 

@@ -101,6 +101,33 @@ def server_context(own: TlsConfig) -> ssl.SSLContext | None:
     return context
 
 
+def grpc_server_context(own: TlsConfig) -> ssl.SSLContext | None:
+    """Return what callers of gRPC are met with; None where that is plain text. They may be asked for a certificate.
+
+    Raises:
+        ConfigError: a file cannot be used.
+    """
+    context = server_context(own)
+    if context is not None:
+        context.set_alpn_protocols(["h2"])
+        if own.client_ca:
+            _load_authorities(context, own.client_ca, "client_ca")
+            context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def grpc_client_context(own: TlsConfig | None = None) -> ssl.SSLContext | None:
+    """Return how a gRPC service is called, by default as this process does; None where that is in plain text.
+
+    Raises:
+        ConfigError: a file cannot be used.
+    """
+    context = client_context(own or settings())
+    if context is not None:
+        context.set_alpn_protocols(["h2"])
+    return context
+
+
 def client_context(own: TlsConfig) -> ssl.SSLContext | None:
     """Return how a service is called; None where that is in plain text.
 

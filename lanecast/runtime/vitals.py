@@ -22,7 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from lanecast.errors import UnavailableError
 from lanecast.runtime import tls
-from lanecast.runtime.grpc_server import CHANNEL_OPTIONS
+from lanecast.runtime.channels import open_channel
 
 MIN_HEALTH_SECONDS = 0.1
 """Shortest interval between two questions."""
@@ -72,7 +72,7 @@ async def preferred_is_back(targets: Sequence[str], seconds: float, own: tls.Tls
 
 async def is_serving(target: str, seconds: float, own: tls.TlsConfig | None = None) -> bool:
     """Say whether a service answers its health check with SERVING."""
-    async with tls.open_channel(target, CHANNEL_OPTIONS, own) as channel:
+    async with open_channel(target, own) as channel:
         return bool(await _ask(channel, seconds))
 
 

@@ -17,7 +17,8 @@ from gateway_svc.config import GatewayConfig
 from lanecast import AsyncPublisher, Gap, Priority, Subscriber
 from lanecast.ai.v1.concierge_pb2 import ConciergeInsight
 from lanecast.runtime import status
-from lanecast.runtime.grpc_server import CHANNEL_OPTIONS, GrpcServer
+from lanecast.runtime.channels import CHANNEL_OPTIONS
+from lanecast.runtime.grpc_server import GrpcServer
 from lanecast.runtime.tokens import issue, load_or_create_key
 from lanecast.v1 import publisher_pb2 as pb
 

@@ -12,7 +12,7 @@ import aiohttp
 import grpc
 import pytest
 
-from lanecast.runtime.grpc_server import CHANNEL_OPTIONS
+from lanecast.runtime.channels import CHANNEL_OPTIONS
 from lanecast.v1 import metrics_pb2_grpc
 from metrics_svc.app import MetricsService
 from metrics_svc.config import MetricsConfig

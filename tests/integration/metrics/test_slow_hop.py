@@ -20,7 +20,7 @@ from aiohttp import ClientSession, web
 from lanecast import AsyncPublisher, Priority
 from lanecast.ai.v1.concierge_pb2 import ConciergeInsight
 from lanecast.runtime import tokens
-from lanecast.runtime.grpc_server import CHANNEL_OPTIONS
+from lanecast.runtime.channels import CHANNEL_OPTIONS
 from lanecast.v1 import metrics_pb2, metrics_pb2_grpc
 
 API = "api/v1/websocket-performance"

@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from lanecast.ai.v1.concierge_pb2 import ConciergeInsight
-from lanecast.runtime.grpc_server import CHANNEL_OPTIONS
+from lanecast.runtime.channels import CHANNEL_OPTIONS
 from lanecast.v1 import publisher_pb2 as pb
 from lanecast.v1.event_pb2 import PRIORITY_HIGH, Event
 from publisher_svc.app import PublisherApp
