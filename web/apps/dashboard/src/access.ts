@@ -1,7 +1,7 @@
 // Who is at this page, and whether the service lets them change anything.
 
+import { Store } from "@lanecast/shared/store";
 import { ApiError } from "./data/api.ts";
-import { Store } from "./store.ts";
 
 export interface Access {
   /** `unknown` until the service has answered a request that it answers only to operators. */

@@ -1,6 +1,6 @@
 // What the page's one status region says besides the connection: the newest thing that a person did or waits for.
 
-import { Store } from "./store.ts";
+import { Store } from "@lanecast/shared/store";
 
 export const announcement = new Store("");
 

@@ -3,8 +3,8 @@
 // of its channels a turn: a loud one does not crowd out the others.
 
 import { type AiEvents, HOPS, LANES, type Lane, type LanecastEvent } from "@lanecast/client";
+import { Store } from "@lanecast/shared/store";
 import type { HopTimes } from "./lanes.ts";
-import { Store } from "./store.ts";
 
 export type AiEvent = LanecastEvent<AiEvents>;
 

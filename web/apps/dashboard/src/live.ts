@@ -8,11 +8,11 @@ import {
   LANES,
   type Subscription,
 } from "@lanecast/client";
+import { Store } from "@lanecast/shared/store";
 import { Operations } from "./data/operations.ts";
 import { Feed } from "./feed.ts";
 import { Metrics } from "./metrics.ts";
 import { fetchSession, type Session } from "./session.ts";
-import { Store } from "./store.ts";
 
 /** Events of each channel and lane to begin with, so that the page is not empty when it opens. */
 const HISTORY = 20;

@@ -3,6 +3,7 @@
 import { createRoot } from "react-dom/client";
 import { App } from "./app.tsx";
 import { Live } from "./live.ts";
+import "@lanecast/shared/base.css";
 import "./styles/base.css";
 import "./styles/layout.css";
 import "./styles/cards.css";

@@ -1,12 +1,12 @@
 // The service's own figures, as metrics_svc streams them once a second, and the stream itself.
 
 import { LANES, type Lane } from "@lanecast/client";
+import { Store } from "@lanecast/shared/store";
 import { inFrame } from "./data/frames.ts";
 import type { Operations } from "./data/operations.ts";
 import { perLane } from "./feed.ts";
 import { number } from "./format.ts";
 import { ALL_HOPS, type AnyHop, type HopTimes } from "./lanes.ts";
-import { Store } from "./store.ts";
 
 const STREAM = "/api/v1/websocket-performance/stream?interval=1s&window=60s&include=status,rollouts";
 /** Points kept for the small charts: one a second. */

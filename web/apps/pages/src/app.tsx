@@ -2,6 +2,8 @@
 
 import type { AiEvents } from "@lanecast/client";
 import { LanecastProvider, useChannel } from "@lanecast/client/react";
+import { useStore } from "@lanecast/shared/store";
+import { nextTheme, theme } from "@lanecast/shared/theme";
 import { Announcer, useSay } from "./components/announcer.tsx";
 import { Icon } from "./components/icons.tsx";
 import { useStatus } from "./components/status.tsx";
@@ -14,8 +16,6 @@ import { StrategyPage } from "./pages/strategy.tsx";
 import { ValuationsPage } from "./pages/valuations.tsx";
 import { follow, hrefOf, PAGES, type PageName, place } from "./router.ts";
 import type { Channels, Runtime } from "./runtime.ts";
-import { useStore } from "./store.ts";
-import { nextTheme, theme } from "./theme.ts";
 
 const NAMES: Readonly<Record<PageName, string>> = {
   insights: "Insights",

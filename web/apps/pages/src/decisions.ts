@@ -1,7 +1,7 @@
 // What the agent has done with each insight: acted on it or dismissed it. Kept on this device, newest last and bounded;
 // there is no service yet that takes decisions, and the page says so.
 
-import { Store } from "./store.ts";
+import { Store } from "@lanecast/shared/store";
 
 export type Decision = "acted" | "dismissed";
 

@@ -3,6 +3,7 @@
 import { createRoot } from "react-dom/client";
 import { App } from "./app.tsx";
 import { Runtime } from "./runtime.ts";
+import "@lanecast/shared/base.css";
 import "./styles/base.css";
 import "./styles/shell.css";
 import "./styles/insights.css";

@@ -1,8 +1,8 @@
 // Which of the four pages is shown: the last part of the address. Links are real links, so that they can be opened in a
 // new tab; a plain click changes the page without loading it again.
 
+import { Store } from "@lanecast/shared/store";
 import type { MouseEvent } from "react";
-import { Store } from "./store.ts";
 
 export const PAGES = ["insights", "valuations", "strategy", "handoffs"] as const;
 export type PageName = (typeof PAGES)[number];

@@ -2,9 +2,9 @@
 
 import { type AiEvents, type Client, createClient, LanecastError } from "@lanecast/client";
 import { OfflineStore, registerServiceWorker, requestPersistence } from "@lanecast/client/offline";
+import { Store } from "@lanecast/shared/store";
 import type { PageName } from "./router.ts";
 import { fetchSession, rememberedSession, type Session } from "./session.ts";
-import { Store } from "./store.ts";
 
 export type Channels = Readonly<Record<PageName, string>>;
 

@@ -1,10 +1,10 @@
 // Four lanes side by side: figures above, events below.
 
+import { useStore } from "@lanecast/shared/store";
 import { memo } from "react";
 import type { LaneFeed } from "../feed.ts";
 import { LANE_INFO, type LaneInfo } from "../lanes.ts";
 import type { Live } from "../live.ts";
-import { useStore } from "../store.ts";
 import { EventCard } from "./event-card.tsx";
 import { LaneHead } from "./lane-head.tsx";
 

@@ -1,11 +1,11 @@
 // One lane in figures: its budget and how well it is kept, the way to this browser, and where the time goes.
 
+import { useStore } from "@lanecast/shared/store";
 import { memo } from "react";
 import { budget, duration, percent, rate } from "../format.ts";
 import { ALL_HOPS, disjoint, HOP_LABELS, type LaneInfo } from "../lanes.ts";
 import type { Live } from "../live.ts";
 import type { LaneFigures, Quantiles } from "../metrics.ts";
-import { useStore } from "../store.ts";
 import { PlaceBar } from "./place-bar.tsx";
 import { Shape } from "./shape.tsx";
 import { Sparkline } from "./sparkline.tsx";

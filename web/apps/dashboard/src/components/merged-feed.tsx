@@ -1,12 +1,12 @@
 // The same on a phone: the four lanes in short, then one list of all that arrives.
 
 import { LANES, type Lane } from "@lanecast/client";
+import { useStore } from "@lanecast/shared/store";
 import { useState } from "react";
 import { CARDS_PER_LANE } from "../feed.ts";
 import { budget, duration, rate } from "../format.ts";
 import { LANE_INFO } from "../lanes.ts";
 import type { Live } from "../live.ts";
-import { useStore } from "../store.ts";
 import { EventCard } from "./event-card.tsx";
 import { Empty } from "./lane-columns.tsx";
 import { LaneHead } from "./lane-head.tsx";

@@ -1,12 +1,12 @@
 // The views of the page, with what each has to say by itself. Links, so that they open in a tab of their own; the keys 1
 // to 5 open them, too.
 
+import { useStore } from "@lanecast/shared/store";
 import { useEffect } from "react";
 import { firing, stateOf, underWay } from "../data/operations.ts";
 import { isTyping } from "../keys.ts";
 import type { Live } from "../live.ts";
 import { address, go, useRoute, VIEWS, type ViewId } from "../router.ts";
-import { useStore } from "../store.ts";
 import { words } from "../words.ts";
 
 export function Nav({ live }: { live: Live }) {

@@ -1,11 +1,11 @@
 // Above the events: which policy they are delivered by, and the one button that moves them to the newer one.
 
+import { useStore } from "@lanecast/shared/store";
 import { lazy, Suspense, useState } from "react";
 import { newestFirst, stateOf, underWay } from "../data/operations.ts";
 import type { RolloutJson } from "../data/types.ts";
 import type { Live } from "../live.ts";
 import { address, go } from "../router.ts";
-import { useStore } from "../store.ts";
 import { words } from "../words.ts";
 
 const CreateDialog = lazy(() => import("../panels/rollout/create.tsx"));

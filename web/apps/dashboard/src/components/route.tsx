@@ -1,11 +1,11 @@
 // Where the time goes: the way of an event in five places, with the median time spent at each.
 
 import { LANES } from "@lanecast/client";
+import { useStore } from "@lanecast/shared/store";
 import { duration } from "../format.ts";
 import { byPlace, type HopTimes, PLACES } from "../lanes.ts";
 import type { Live } from "../live.ts";
 import { overall } from "../metrics.ts";
-import { useStore } from "../store.ts";
 import { PlaceBar } from "./place-bar.tsx";
 
 const NOTES: Readonly<Record<string, string>> = {

@@ -1,13 +1,13 @@
 // Is it healthy now: grade, latency of the lane that matters most, connection, clock; hold still, light or dark.
 
 import type { ConnectionState } from "@lanecast/client";
+import { useStore } from "@lanecast/shared/store";
+import { nextTheme, theme } from "@lanecast/shared/theme";
 import { announcement } from "../announce.ts";
 import { firing } from "../data/operations.ts";
 import { duration } from "../format.ts";
 import { LANE_INFO } from "../lanes.ts";
 import type { Live } from "../live.ts";
-import { useStore } from "../store.ts";
-import { nextTheme, theme } from "../theme.ts";
 import { GradeDetails } from "./grade.tsx";
 
 interface Status {

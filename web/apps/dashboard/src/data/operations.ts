@@ -1,6 +1,6 @@
 // What the service says besides figures, as it changes: the grade, alerts, rollouts. Fed by the stream of `metrics.ts`.
 
-import { Store } from "../store.ts";
+import { Store } from "@lanecast/shared/store";
 import { get } from "./api.ts";
 import { inFrame } from "./frames.ts";
 import { name } from "./protojson.ts";

@@ -1,7 +1,7 @@
 // Something that is asked for again and again while it is looked at: its newest answer, and how far to trust it.
 
+import { Store } from "@lanecast/shared/store";
 import { useEffect, useSyncExternalStore } from "react";
-import { Store } from "../store.ts";
 import { explain } from "./api.ts";
 
 export interface Answer<T> {

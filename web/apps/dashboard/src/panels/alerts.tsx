@@ -1,5 +1,6 @@
 // What needs me: alerts that fire, then those that are about to, then those that are over.
 
+import { useStore } from "@lanecast/shared/store";
 import { useState } from "react";
 import { access } from "../access.ts";
 import { announce } from "../announce.ts";
@@ -12,7 +13,6 @@ import type { AlertJson } from "../data/types.ts";
 import { LANE_INFO } from "../lanes.ts";
 import type { Live } from "../live.ts";
 import { useNow } from "../now.ts";
-import { useStore } from "../store.ts";
 import { moment, span } from "../words.ts";
 import "../styles/alerts.css";
 

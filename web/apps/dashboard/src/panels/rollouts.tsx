@@ -1,5 +1,6 @@
 // Who is on the new policy, and is it safe: the rollouts, and one of them in full.
 
+import { useStore } from "@lanecast/shared/store";
 import { useState } from "react";
 import { access } from "../access.ts";
 import { Panel } from "../components/panel.tsx";
@@ -9,7 +10,6 @@ import { time } from "../data/protojson.ts";
 import type { RolloutJson } from "../data/types.ts";
 import type { Live } from "../live.ts";
 import { address, go, useRoute } from "../router.ts";
-import { useStore } from "../store.ts";
 import { moment, words } from "../words.ts";
 import CreateDialog from "./rollout/create.tsx";
 import { Detail } from "./rollout/detail.tsx";

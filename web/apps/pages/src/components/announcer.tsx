@@ -1,8 +1,8 @@
 // The one live region of the pages: what changed, in words, for who does not see it. Says the connection's state and the
 // newest insight, and never more than one thing in four seconds.
 
+import { Store, useStore } from "@lanecast/shared/store";
 import { type ReactNode, useEffect, useRef, useState } from "react";
-import { Store, useStore } from "../store.ts";
 
 const REST_MS = 4_000;
 

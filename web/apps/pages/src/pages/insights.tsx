@@ -1,6 +1,7 @@
 // Concierge insights: what to say to the customer in this second, large; what was said before, below.
 
 import { type InsightEvent, useConciergeInsights } from "@lanecast/client/react";
+import { useStore } from "@lanecast/shared/store";
 import { useState } from "react";
 import { useSay } from "../components/announcer.tsx";
 import { Empty } from "../components/empty.tsx";
@@ -12,7 +13,6 @@ import { constant, plural } from "../format.ts";
 import { SINCE, useContinuity } from "../hooks/continuity.ts";
 import { withGaps } from "../logic/gaps.ts";
 import { arrange, settle } from "../logic/insights.ts";
-import { useStore } from "../store.ts";
 import { InsightHero } from "./insight-hero.tsx";
 
 /** Earlier insights that are listed. */

@@ -1,5 +1,6 @@
 // Each AI system by itself: the grade and the latency of its type of event.
 
+import { useStore } from "@lanecast/shared/store";
 import { GradeMark } from "../../components/grade.tsx";
 import { type Notice, Panel } from "../../components/panel.tsx";
 import { get } from "../../data/api.ts";
@@ -7,7 +8,6 @@ import { name } from "../../data/protojson.ts";
 import { Resource, useResource } from "../../data/resource.ts";
 import { duration, number, percent } from "../../format.ts";
 import type { Live } from "../../live.ts";
-import { useStore } from "../../store.ts";
 import { typeName, words } from "../../words.ts";
 
 interface TypeFigure {

@@ -1,6 +1,7 @@
 // Is it just me: this browser's own connection beside all browsers, and whether it has missed anything.
 
 import { LANES } from "@lanecast/client";
+import { useStore } from "@lanecast/shared/store";
 import { Panel } from "../../components/panel.tsx";
 import { Shape } from "../../components/shape.tsx";
 import type { BrowserFigures } from "../../feed.ts";
@@ -8,7 +9,6 @@ import { duration } from "../../format.ts";
 import { LANE_INFO } from "../../lanes.ts";
 import type { ChannelContinuity, Live } from "../../live.ts";
 import type { Quantiles } from "../../metrics.ts";
-import { useStore } from "../../store.ts";
 
 const COLUMNS = [
   { key: "lane", label: "lane" },

@@ -1,13 +1,13 @@
 // Where the time goes: the mean way of each lane as one bar, whose parts are the hops and add up to the whole.
 
 import { LANES, type Lane } from "@lanecast/client";
+import { useStore } from "@lanecast/shared/store";
 import { Panel } from "../../components/panel.tsx";
 import { Shape } from "../../components/shape.tsx";
 import { duration, percent } from "../../format.ts";
 import { ALL_HOPS, type AnyHop, disjoint, HOP_LABELS, LANE_INFO, PLACES } from "../../lanes.ts";
 import type { Live } from "../../live.ts";
 import type { LaneFigures } from "../../metrics.ts";
-import { useStore } from "../../store.ts";
 import { figuresNotice } from "./notice.ts";
 
 const WIDTH = 1_000;

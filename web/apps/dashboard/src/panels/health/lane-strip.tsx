@@ -1,6 +1,7 @@
 // Which lane is slow: each lane's median and 99th percentile against its limit, and how fast its error budget is spent.
 
 import type { Lane } from "@lanecast/client";
+import { useStore } from "@lanecast/shared/store";
 import { Panel } from "../../components/panel.tsx";
 import { Shape } from "../../components/shape.tsx";
 import { get } from "../../data/api.ts";
@@ -10,7 +11,6 @@ import { budget, duration, percent } from "../../format.ts";
 import { LANE_INFO } from "../../lanes.ts";
 import type { Live } from "../../live.ts";
 import type { LaneFigures } from "../../metrics.ts";
-import { useStore } from "../../store.ts";
 import { BudgetBar } from "./budget-bar.tsx";
 import { figuresNotice } from "./notice.ts";
 

@@ -1,6 +1,8 @@
 // When did it start: the latency of each lane over time, four charts on one scale with one cursor.
 
 import { LANES, type Lane } from "@lanecast/client";
+import { Store, useStore } from "@lanecast/shared/store";
+import { theme } from "@lanecast/shared/theme";
 import { memo, useEffect, useMemo, useRef, useState } from "react";
 import type uPlot from "uplot";
 import { type Notice, Panel } from "../../components/panel.tsx";
@@ -12,8 +14,6 @@ import type { HistoryJson } from "../../data/types.ts";
 import { budget, duration } from "../../format.ts";
 import { LANE_INFO } from "../../lanes.ts";
 import type { Live } from "../../live.ts";
-import { Store, useStore } from "../../store.ts";
-import { theme } from "../../theme.ts";
 import { moment } from "../../words.ts";
 import { makeChart } from "./chart.ts";
 import { useMarkers } from "./markers.ts";

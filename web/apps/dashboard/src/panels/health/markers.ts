@@ -1,11 +1,11 @@
 // When rollouts moved channels: marks for the charts, so that a change of latency can be laid beside them.
 
+import { useStore } from "@lanecast/shared/store";
 import { useEffect, useState } from "react";
 import { get } from "../../data/api.ts";
 import { newestFirst } from "../../data/operations.ts";
 import type { RolloutJson } from "../../data/types.ts";
 import type { Live } from "../../live.ts";
-import { useStore } from "../../store.ts";
 import type { Marker } from "./series.ts";
 
 interface EntryJson {

@@ -1,13 +1,13 @@
 // Are we losing or shedding: what comes in, what goes out, what waits, what was refused or dropped.
 
 import type { Lane } from "@lanecast/client";
+import { useStore } from "@lanecast/shared/store";
 import { Panel } from "../../components/panel.tsx";
 import { Shape } from "../../components/shape.tsx";
 import { rate } from "../../format.ts";
 import { LANE_INFO } from "../../lanes.ts";
 import type { Live } from "../../live.ts";
 import type { LaneFigures } from "../../metrics.ts";
-import { useStore } from "../../store.ts";
 import { figuresNotice } from "./notice.ts";
 
 const COLUMNS = [

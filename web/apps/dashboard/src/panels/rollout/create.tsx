@@ -1,5 +1,6 @@
 // A new rollout: from which policy to which, how fast, and whether the traffic is enough to judge it.
 
+import { useStore } from "@lanecast/shared/store";
 import { useEffect, useState } from "react";
 import { noteAllowed, noteRefusal } from "../../access.ts";
 import { announce } from "../../announce.ts";
@@ -9,7 +10,6 @@ import { seconds } from "../../data/protojson.ts";
 import { ask, create, type Pace, planOf } from "../../data/rollout-verbs.ts";
 import type { PlanJson, RolloutJson, ValidationJson } from "../../data/types.ts";
 import type { Live } from "../../live.ts";
-import { useStore } from "../../store.ts";
 import { span } from "../../words.ts";
 
 interface CreateDialogProps {

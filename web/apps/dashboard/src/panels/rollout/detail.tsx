@@ -1,5 +1,6 @@
 // One rollout: where it stands, what may be done, what the rules say of both arms, and what has happened.
 
+import { useStore } from "@lanecast/shared/store";
 import { useState } from "react";
 import { access } from "../../access.ts";
 import { API } from "../../data/api.ts";
@@ -9,7 +10,6 @@ import { VERBS } from "../../data/rollout-verbs.ts";
 import type { RolloutJson } from "../../data/types.ts";
 import type { Live } from "../../live.ts";
 import { useNow } from "../../now.ts";
-import { useStore } from "../../store.ts";
 import { span, words } from "../../words.ts";
 import { Arms } from "./arms.tsx";
 import { History } from "./history.tsx";

@@ -1,12 +1,12 @@
 // Asks before a verb is sent: what it does, why it is wanted, who wants it, and on the ground of what.
 
+import { useStore } from "@lanecast/shared/store";
 import { announce } from "../../announce.ts";
 import { Dialog } from "../../components/dialog.tsx";
 import { stateOf } from "../../data/operations.ts";
 import { ask, VERBS } from "../../data/rollout-verbs.ts";
 import type { RolloutJson } from "../../data/types.ts";
 import type { Live } from "../../live.ts";
-import { useStore } from "../../store.ts";
 import { words } from "../../words.ts";
 
 interface VerbDialogProps {

@@ -1,5 +1,6 @@
 // The panel of performance tests: the order, the progress, the result.
 
+import { useStore } from "@lanecast/shared/store";
 import { type FormEvent, useState } from "react";
 import { access } from "../../access.ts";
 import { announce } from "../../announce.ts";
@@ -9,7 +10,6 @@ import { Panel } from "../../components/panel.tsx";
 import { name } from "../../data/protojson.ts";
 import { duration, number, percent } from "../../format.ts";
 import { LANE_INFO } from "../../lanes.ts";
-import { useStore } from "../../store.ts";
 import { words } from "../../words.ts";
 import { type Order, PerformanceTest, type ProgressJson, problemOf, USUAL } from "./performance.ts";
 

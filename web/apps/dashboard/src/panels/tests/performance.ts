@@ -1,9 +1,9 @@
 // A performance test: its order, its run over HTTP, and what is known of it while it runs.
 
+import { Store } from "@lanecast/shared/store";
 import { noteRefusal } from "../../access.ts";
 import { API, ApiError, explain, postOptions, refusal } from "../../data/api.ts";
 import { serverEvents } from "../../data/event-stream.ts";
-import { Store } from "../../store.ts";
 
 export interface Order {
   readonly eventsPerSecond: number;

@@ -1,5 +1,6 @@
 // Reports: what can be handed to others. Created here or by the calendar, kept by the service.
 
+import { useStore } from "@lanecast/shared/store";
 import { useState } from "react";
 import { access, noteAllowed, noteRefusal } from "../../access.ts";
 import { announce } from "../../announce.ts";
@@ -9,7 +10,6 @@ import { time } from "../../data/protojson.ts";
 import { Resource, useResource } from "../../data/resource.ts";
 import type { ReportJson } from "../../data/types.ts";
 import { uuid } from "../../data/uuid.ts";
-import { useStore } from "../../store.ts";
 import { moment } from "../../words.ts";
 
 const REPORTS = new Resource((signal) => get<{ reports: ReportJson[] }>("/reports?page_size=50", signal), 30_000);

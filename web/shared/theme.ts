@@ -1,4 +1,4 @@
-// Light, dark, or as the system says. The choice is kept in this browser.
+// Light, dark, or as the system says. The choice is kept in this browser, for the dashboard and the AI pages alike.
 
 import { Store } from "./store.ts";
 
