@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from lanecast.ai.v1.concierge_pb2 import ConciergeInsight
 from lanecast.core.priority import LANES, Priority
-from lanecast.errors import PublisherClosedError, PublishError
+from lanecast.errors import PublisherClosedError
 from lanecast.publisher.core.ack import Ack
 from lanecast.publisher.core.encoding import EventEncoder, route_prefix
 from lanecast.publisher.core.outbox import Outbox, ProtocolError
+from lanecast.publisher.core.outcome import Failed, Stored
 from lanecast.publisher.core.settings import OutboxSettings
 from lanecast.v1.event_pb2 import Event, EventError
 from lanecast.v1.publisher_pb2 import (
@@ -56,10 +57,15 @@ class Driver:
         self.outbox.acknowledge(PublishAcks(epoch="e", first_sequence=first, results=results), self.now)
 
     def outcomes(self) -> dict[str, str]:
-        result = {}
-        for entry, outcome in self.outbox.take_outcomes():
-            assert entry.id not in result
-            result[entry.id] = "ok" if isinstance(outcome, Ack) else outcome.reason
+        result: dict[str, str] = {}
+        for outcome in self.outbox.take_outcomes():
+            if isinstance(outcome, Failed):
+                fates = {outcome.entry.id: outcome.error.reason}
+            else:
+                fates = {ack.id: "ok" for ack in outcome.acks()}
+                assert [entry.id for entry in outcome.entries] == list(fates)
+            assert not fates.keys() & result.keys()
+            result |= fates
         return result
 
 
@@ -78,9 +84,11 @@ def test_an_event_leaves_at_once_and_is_acknowledged_by_its_number() -> None:
     assert message is not None
     assert (message.first_sequence, message.events[0].id, message.events[0].send_time_unix_nano) == (1, "1", 8)
     driver.ack(1, stored(9, duplicate=True))
-    ((entry, ack),) = driver.outbox.take_outcomes()
-    assert (entry.waiter, ack) == ("1", Ack("1", "a", "e", 9, duplicate=True))
-    assert ack.position.offset == 9
+    (outcome,) = driver.outbox.take_outcomes()
+    assert isinstance(outcome, Stored)
+    assert [entry.waiter for entry in outcome.entries] == ["1"]
+    assert outcome.acks() == [Ack("1", "a", "e", 9, duplicate=True)]
+    assert outcome.acks()[0].position.offset == 9
     assert (driver.outbox.buffered_events, driver.outbox.buffered_bytes, driver.outbox.in_flight_bytes) == (0, 0, 0)
     assert driver.outbox.duplicates == 1
 
@@ -261,11 +269,9 @@ def test_events_that_wait_too_long_fail_with_what_is_known_of_them() -> None:
     assert driver.outbox.wake_at(driver.now) == pytest.approx(driver.now + SETTINGS.delivery_seconds)
     driver.now += SETTINGS.delivery_seconds
     driver.outbox.expire(driver.now)
-    outcomes = {entry.id: outcome for entry, outcome in driver.outbox.take_outcomes()}
-    assert isinstance(outcomes["sent"], PublishError)
-    assert isinstance(outcomes["waiting"], PublishError)
-    assert (outcomes["sent"].reason, outcomes["waiting"].reason) == ("UNCONFIRMED", "NOT_SENT")
-    assert "may or may not be stored" in str(outcomes["sent"])
+    errors = {failed.entry.id: failed.error for failed in driver.outbox.take_outcomes() if isinstance(failed, Failed)}
+    assert (errors["sent"].reason, errors["waiting"].reason) == ("UNCONFIRMED", "NOT_SENT")
+    assert "may or may not be stored" in str(errors["sent"])
     driver.ack(1, stored())  # the late answer frees the credit and is no second outcome
     assert driver.outcomes() == {}
     assert driver.outbox.in_flight_bytes == 0
