@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
+from sys import modules
 from threading import get_ident
 from time import time_ns
 from types import TracebackType
@@ -38,7 +39,7 @@ from lanecast.publisher.credentials import Credentials, TokenSource
 from lanecast.publisher.link import PublisherLink
 from lanecast.publisher.room import WaitingRoom
 from lanecast.publisher.settings import PublisherSettings
-from lanecast.publisher.tracing import current_context
+from lanecast.publisher.tracing import TRACE_API, current_context
 from lanecast.transport import Targets, Tls
 from lanecast.v1.publisher_pb2 import PublishOpened
 
@@ -224,14 +225,14 @@ class AsyncPublisher:
             PublishError: the event is malformed; `reason` and the text say what is wrong.
             PublisherClosedError: the publisher is not open.
         """
-        loop = self._running_loop()
+        loop, outbox = self._running_loop(), self._outbox
         if self._refusal is not None:
             self.check_let_in(channel)
         event_id, chain, data = self.encode(channel, message, priority, id, ttl, conflation_key, trace_context)
-        if not self.has_room(len(data)):
+        if self._room.is_occupied or not outbox.has_room(len(data)):
             raise self.buffer_full(event_id, channel)
         future: asyncio.Future[Ack] = loop.create_future()
-        if self._outbox.add(chain, event_id, data, future, loop.time()):
+        if outbox.add(chain, event_id, data, future, loop.time()):
             self._link.notify(chain.lane)
         return future
 
@@ -312,7 +313,7 @@ class AsyncPublisher:
     ) -> tuple[str, Chain, bytes]:
         """Check and serialise an event; return its id, its chain at this moment, and its bytes. Not for users."""
         lane = priority if type(priority) is Priority else check_lane(priority)
-        if not trace_context:
+        if not trace_context and TRACE_API in modules:
             trace_context = current_context()
         event_id = str(uuid7()) if event_id is None else event_id
         chain = self._outbox.chain(channel, lane)

@@ -40,11 +40,10 @@ _PUBLISH, _FIRST_SEQUENCE, _EVENT = b"\x12", b"\x08", b"\x12"
 
 SEND_STAMP_BYTES = 9
 """What the send time adds to an event when it is written."""
-_FIXED_BYTES = len(_CREATE_TIME) + 8 + SEND_STAMP_BYTES
 _IDS = tuple(_ID + varint(size) for size in range(MAX_ID_BYTES + 1))
 """What stands before an id, by its length."""
 _KEPT_HEADS = 4_096
-"""Payloads of fewer bytes have what stands before them kept, by type and size: about 100 bytes each."""
+"""Payloads and events of fewer bytes have what stands before them kept, by size: about 100 bytes each."""
 
 
 def refused(reason: str, message: str, event_id: str = "", channel: str = "") -> PublishError:
@@ -67,7 +66,7 @@ def check_lane(priority: Priority | int | str) -> Priority:
 
 
 def route_prefix(channel: str, lane: Priority) -> bytes:
-    """Return the fields that all events of one channel and lane share.
+    """Return the fields that all events of one channel and lane share, and the tag of the time that follows them.
 
     Raises:
         PublishError: the channel name is not valid (`CHANNEL_INVALID`).
@@ -76,7 +75,20 @@ def route_prefix(channel: str, lane: Priority) -> bytes:
     if problem is not None:
         raise refused("CHANNEL_INVALID", problem, channel=str(channel))
     data = channel.encode()
-    return b"".join((_CHANNEL, varint(len(data)), data, _PRIORITY, varint(lane)))
+    return b"".join((_CHANNEL, varint(len(data)), data, _PRIORITY, varint(lane), _CREATE_TIME))
+
+
+class _Frames(dict[int, bytes]):
+    """What stands before an event in a message, by the event's size without its send time."""
+
+    def __missing__(self, size: int) -> bytes:
+        frame = _EVENT + varint(size + SEND_STAMP_BYTES)
+        if size < _KEPT_HEADS:
+            self[size] = frame
+        return frame
+
+
+_FRAMES = _Frames()
 
 
 class _Heads(dict[int, bytes]):
@@ -118,12 +130,9 @@ class EventEncoder:
         """
         heads = self._heads.get(type(message))
         if heads is None:
-            heads = self._learn(message)
-        try:
-            # What is packed already, for example by a program that has no generated class for it, goes as it is.
-            payload: bytes = message.value if type(message) is Any else message.SerializeToString()  # type: ignore[attr-defined]
-        except EncodeError as error:
-            raise refused("PAYLOAD_UNPARSABLE", f"the payload is incomplete: {error}") from error
+            heads, payload = self._unknown(message)
+        else:
+            payload = _serialised(message)
         size = len(payload)
         if size > self.max_payload_bytes:
             limit = f"send at most {self.max_payload_bytes}, and a reference for more"
@@ -131,26 +140,28 @@ class EventEncoder:
         identity = event_id.encode()
         if len(identity) > MAX_ID_BYTES:
             raise refused("ID_TOO_LONG", f"id has more than {MAX_ID_BYTES} bytes: use a shorter one")
-        head = heads[size]
-        options = (
-            _options(ttl, conflation_key, trace_context) if ttl is not None or conflation_key or trace_context else b""
-        )
-        before = _IDS[len(identity)]
-        length = len(before) + len(identity) + len(route) + len(options) + len(head) + size + _FIXED_BYTES
-        return b"".join((
-            _EVENT, varint(length), before, identity, route, _CREATE_TIME, _FIXED64(create_time_unix_nano), options,
-            head, payload,
-        ))  # fmt: skip
+        created = _FIXED64(create_time_unix_nano)
+        if ttl is not None or conflation_key or trace_context:
+            created += _options(ttl, conflation_key, trace_context)
+        event = b"".join((_IDS[len(identity)], identity, route, created, heads[size], payload))
+        return _FRAMES[len(event)] + event
 
-    def _learn(self, message: Message) -> _Heads:
-        """Return what stands before payloads of the type of `message`, and keep it where the type says it all."""
+    def _unknown(self, message: Message) -> tuple[_Heads, bytes]:
+        """Return what stands before payloads of a type that is not known yet, and the payload."""
         kind = type(message)
-        if kind is Any:
-            return _Heads(message.type_url)  # type: ignore[attr-defined]
+        if kind is Any:  # packed already, for example by a program that has no generated class for it
+            return _Heads(message.type_url), message.value  # type: ignore[attr-defined]
         if not isinstance(message, Message):
             raise refused("PAYLOAD_UNPARSABLE", f"{kind.__name__!r} is no protobuf message: publish a generated one")
         heads = self._heads[kind] = _Heads(_TYPE_PREFIX + message.DESCRIPTOR.full_name)
-        return heads
+        return heads, _serialised(message)
+
+
+def _serialised(message: Message) -> bytes:
+    try:
+        return message.SerializeToString()
+    except EncodeError as error:
+        raise refused("PAYLOAD_UNPARSABLE", f"the payload is incomplete: {error}") from error
 
 
 def _type_field(url: str) -> bytes:

@@ -296,13 +296,14 @@ class Outbox:
         try:
             for sequence in range(first, first + count):
                 entry = pop(sequence)
+                entry.chain.queue.wire_bytes -= entry.size
                 entries.append(entry)
         except KeyError:
+            for entry in entries:
+                entry.chain.queue.wire_bytes += entry.size
             self._in_flight.update(zip(range(first, sequence), entries, strict=True))
             message = f"the service answered event number {sequence}, which is not on the wire"
             raise ProtocolError(message) from None
-        for entry in entries:
-            entry.chain.queue.wire_bytes -= entry.size
         return entries
 
     def _store(self, entries: list[Entry], offsets: list[int], epoch: str, *, duplicate: bool = False) -> None:
