@@ -35,7 +35,6 @@ from lanecast.v1.publisher_pb2 import (
     PublishEventStreamRequest,
     PublishEventStreamResponse,
     PublishOpened,
-    PublishResult,
 )
 
 _MESSAGE, _ANSWER, _ROUND, _RATE = 24, 96, 4_800, 10_000
@@ -60,8 +59,8 @@ class Service:
         """Return what is to be said to the next `count` events."""
         results = self._results.get(count)
         if results is None:
-            stored = [PublishResult(offset=(1 << 24) + number) for number in range(count)]
-            results = self._results[count] = PublishAcks(epoch=_EPOCH, results=stored).SerializeToString()
+            offsets = range(1 << 24, (1 << 24) + count)
+            results = self._results[count] = PublishAcks(epoch=_EPOCH, offsets=offsets).SerializeToString()
         body = results + b"\x10" + varint(self._next)
         self._next += count
         return b"\x12" + varint(len(body)) + body

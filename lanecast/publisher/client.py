@@ -187,6 +187,7 @@ class AsyncPublisher:
             await asyncio.shield(self._closing)
             return
         self._closing = asyncio.get_running_loop().create_future()
+        self._thread = 0  # whoever publishes from now on is told so
         try:
             await self._flush(self._settings.close_timeout if timeout is None else timeout)
         finally:
@@ -225,7 +226,9 @@ class AsyncPublisher:
             PublishError: the event is malformed; `reason` and the text say what is wrong.
             PublisherClosedError: the publisher is not open.
         """
-        loop, outbox = self._running_loop(), self._outbox
+        loop, outbox = self._loop, self._outbox
+        if get_ident() != self._thread or loop is None or not loop.is_running():
+            loop = self._running_loop()  # which says what is wrong
         if self._refusal is not None:
             self.check_let_in(channel)
         event_id, chain, data = self.encode(channel, message, priority, id, ttl, conflation_key, trace_context)

@@ -129,10 +129,13 @@ class EventEncoder:
             PublishError: a part is malformed or too large.
         """
         heads = self._heads.get(type(message))
-        if heads is None:
-            heads, payload = self._unknown(message)
-        else:
-            payload = _serialised(message)
+        try:
+            if heads is None:
+                heads, payload = self._unknown(message)
+            else:
+                payload = message.SerializeToString()
+        except EncodeError as error:
+            raise refused("PAYLOAD_UNPARSABLE", f"the payload is incomplete: {error}") from error
         size = len(payload)
         if size > self.max_payload_bytes:
             limit = f"send at most {self.max_payload_bytes}, and a reference for more"
@@ -154,14 +157,7 @@ class EventEncoder:
         if not isinstance(message, Message):
             raise refused("PAYLOAD_UNPARSABLE", f"{kind.__name__!r} is no protobuf message: publish a generated one")
         heads = self._heads[kind] = _Heads(_TYPE_PREFIX + message.DESCRIPTOR.full_name)
-        return heads, _serialised(message)
-
-
-def _serialised(message: Message) -> bytes:
-    try:
-        return message.SerializeToString()
-    except EncodeError as error:
-        raise refused("PAYLOAD_UNPARSABLE", f"the payload is incomplete: {error}") from error
+        return heads, message.SerializeToString()
 
 
 def _type_field(url: str) -> bytes:

@@ -21,7 +21,6 @@ queues go, and runs of answers come, without a decision for each event; `_tangle
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 from lanecast.core.limits import DEDUP_WINDOW_SECONDS, MAX_EVENTS_PER_MESSAGE
@@ -70,6 +69,8 @@ class Outbox:
         self._outcomes: list[Outcome] = []
         self._connected = False
         self._max_events = MAX_EVENTS_PER_MESSAGE
+        self._full = MAX_EVENTS_PER_MESSAGE // 4
+        """Events of a lane that do not wait for company any more."""
         self._delivery_seconds = self.settings.delivery_seconds
         self._dedup_seconds = DEDUP_WINDOW_SECONDS * _RESEND_SHARE
         self._stream = 0
@@ -96,7 +97,7 @@ class Outbox:
     @property
     def has_queued(self) -> bool:
         """True where events wait to be sent."""
-        return bool(self._parked) or any([queue.entries for queue in self._queues.values()])
+        return bool(self._parked) or any(queue.entries for queue in self._queues.values())
 
     @property
     def last_order(self) -> int:
@@ -145,13 +146,14 @@ class Outbox:
         self.buffered_bytes += size
         waiting = chain.queue.entries
         waiting.append(entry)
-        return len(waiting) == 1 or len(waiting) == self._max_events // 4
+        count = len(waiting)
+        return count in (1, self._full)
 
     def send_at(self, lane: Priority) -> float:
         """Return when what waits in `lane` may leave: a time in the past for at once."""
         if lane is Priority.CRITICAL or not self._in_flight:
             return float("-inf")
-        if len(self._queues[lane].entries) >= self._max_events // 4:
+        if len(self._queues[lane].entries) >= self._full:
             return float("-inf")
         return self._linger_until(lane)
 
@@ -171,6 +173,7 @@ class Outbox:
         self._stream += 1
         self._sequence = 0
         self._max_events = min(opened.max_events or MAX_EVENTS_PER_MESSAGE, MAX_EVENTS_PER_MESSAGE)
+        self._full = self._max_events // 4
         if opened.dedup_window_seconds:
             self._dedup_seconds = opened.dedup_window_seconds * _RESEND_SHARE
         self._set_credit(opened.credit_bytes)
@@ -196,7 +199,7 @@ class Outbox:
             self._release(now)
         taken: list[Entry] = []
         express = 0
-        if any([queue.entries and now >= self.send_at(lane) for lane, queue in self._queues.items()]):
+        if self._is_due(now):
             for lane, queue in self._queues.items():
                 if queue.entries:
                     self._take(queue, taken, now)
@@ -212,6 +215,9 @@ class Outbox:
         self._in_flight.update(zip(range(first, self._sequence + 1), taken, strict=True))
         self.messages += 1
         return publish_message(first, [entry.data for entry in taken], unix_nano)
+
+    def _is_due(self, now: float) -> bool:
+        return any(queue.entries and now >= self.send_at(lane) for lane, queue in self._queues.items())
 
     def wake_at(self, now: float) -> float | None:
         """Return when `next_message` or `expire` may have something to do although nothing else happens."""
@@ -277,12 +283,16 @@ class Outbox:
         Raises:
             ProtocolError: an event that was not sent, or was answered before, is answered. Nothing is taken then.
         """
-        epoch, results = acks.epoch, acks.results
-        entries = self._take_answered(acks.first_sequence, len(results))
-        if not any([result.duplicate or result.HasField("error") for result in results]):
-            self._store(entries, [result.offset for result in results], epoch)
+        epoch, offsets, results = acks.epoch, list(acks.offsets), acks.results
+        stored = len(offsets)
+        entries = self._take_answered(acks.first_sequence, stored + len(results))
+        if not results:
+            self._store(entries, offsets, epoch)
+        elif not any(result.duplicate or result.HasField("error") for result in results):
+            self._store(entries, offsets + [result.offset for result in results], epoch)
         else:
-            for entry, result in zip(entries, results, strict=True):
+            self._store(entries[:stored], offsets, epoch)
+            for entry, result in zip(entries[stored:], results, strict=True):
                 if not result.HasField("error"):
                     self._store([entry], [result.offset], epoch, duplicate=result.duplicate)
                 elif not entry.done:
@@ -308,7 +318,7 @@ class Outbox:
 
     def _store(self, entries: list[Entry], offsets: list[int], epoch: str, *, duplicate: bool = False) -> None:
         """Take note that events are in the log."""
-        if any([entry.done for entry in entries]):
+        if True in [entry.done for entry in entries]:
             # Some were given up: their late answers have freed the credit, and are no second outcome.
             kept = [pair for pair in zip(entries, offsets, strict=True) if not pair[0].done]
             entries, offsets = [entry for entry, _ in kept], [offset for _, offset in kept]
