@@ -237,14 +237,15 @@ class LanecastPublisher:
         """Hand one event to the SDK."""
         priority, build = self._build[lane]
         message = build(payload.decode("ascii"))
-        self._counters["sent"] += 1
+        publish = self._publisher.publish_nowait
         try:
-            context = _trace(number) if number % 100 < self._trace_per_cent else b""
-            future = self._publisher.publish_nowait(channel, message, priority=priority, trace_context=context)
+            if number % 100 < self._trace_per_cent:
+                future = publish(channel, message, priority=priority, trace_context=_trace(number))
+            else:
+                future = publish(channel, message, priority=priority)
+            self._futures.append((number, future))
         except PublishError as error:
             self._refused[number] = error.reason
-        else:
-            self._futures.append((number, future))
 
     def flush(self) -> None:
         """Do nothing: the SDK decides when it writes."""
@@ -256,6 +257,7 @@ class LanecastPublisher:
         except NotAcknowledgedError as error:
             self._counters["unacknowledged"] = len(error.event_ids)
         await self._publisher.close()
+        self._counters["sent"] = len(self._futures) + len(self._refused)
         for number, future in self._futures:
             self._count(number, future)
 
