@@ -36,7 +36,9 @@ _MAX_LATE = 2**32 - 1
 
 def encode(scheduled_ns: int, sent_ns: int, channel: int, sequence: int, lane: int, load: int) -> bytes:
     """Return the marker and the mark of one event."""
-    late = min(max(0, (sent_ns - scheduled_ns) // 1000), _MAX_LATE)
+    late = (sent_ns - scheduled_ns) // 1000
+    if not 0 <= late <= _MAX_LATE:
+        late = 0 if late < 0 else _MAX_LATE
     return MARKER + b2a_base64(_LAYOUT.pack(scheduled_ns, channel, sequence, late, lane, load, 0), newline=False)
 
 
@@ -60,4 +62,4 @@ class Filler:
 
     def payload(self, mark: bytes, size: int) -> bytes:
         """Return `mark` followed by text, `size` bytes in all, or `mark` alone where that is longer."""
-        return mark + self._text[: max(0, size - MARK_BYTES)]
+        return mark + self._text[: size - MARK_BYTES] if size > MARK_BYTES else mark

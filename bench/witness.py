@@ -71,6 +71,12 @@ class Witness(Receiver):
         for connection in self._connections.values():
             connection.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
 
+    def _read_ready(self, ready: list[int], control: int) -> bool:
+        for descriptor in ready:
+            if descriptor in self._rows:
+                self._read_one(descriptor)
+        return control in ready
+
     def _read_one(self, descriptor: int) -> None:
         try:
             data, ancillary, _, _ = self._connections[descriptor].recvmsg(_READ_BYTES, 64)

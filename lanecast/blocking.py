@@ -168,12 +168,12 @@ class Publisher:
         future: concurrent.futures.Future[Ack] = concurrent.futures.Future()
         future.set_running_or_notify_cancel()
         with self._lock:
-            event_id, lane, data = self._publisher.encode(
+            event_id, chain, data = self._publisher.encode(
                 channel, message, priority, id, ttl, conflation_key, trace_context
             )
             if not self._publisher.has_room(len(data), len(self._handed), self._handed_bytes):
                 raise self._publisher.buffer_full(event_id, channel)
-            self._handed.append((channel, lane, event_id, data, future))
+            self._handed.append((channel, chain.lane, event_id, data, future))
             self._handed_bytes += len(data)
             scheduled, self._scheduled = self._scheduled, True
         if not scheduled:

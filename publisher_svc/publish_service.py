@@ -82,8 +82,8 @@ class PublishService:
     async def publish_event_stream(self, requests: AsyncIterator[pb.PublishEventStreamRequest], context: Any) -> None:
         """Answer PublishEventStream."""
         with self._doorkeeper.admit(context.invocation_metadata()) as visitor:
-            source = await _opening(requests)
-            session = _PublishSession(self._ingest, self._opened(), source, context, visitor, self._pause)
+            opening = await _opening(requests)
+            session = _PublishSession(self._ingest, self._opened(), opening, context, visitor, self._pause)
             self._sessions.add(session)
             self._empty.clear()
             try:
@@ -124,7 +124,7 @@ class _PublishSession:
         self,
         ingest: Ingest,
         opened: pb.PublishOpened,
-        source: str,
+        opening: pb.PublishOpen,
         context: Any,
         visitor: Visitor | None,
         pause: PauseWatch,
@@ -134,12 +134,12 @@ class _PublishSession:
         self._pause = pause
         self._ingest = ingest
         self._opened = opened
-        self._source = source
+        self._source = opening.source
         self._context = context
         self._visitor = visitor
         self._expired = False
         self._order = ProducerOrder()
-        self._answers = Answers(opened.epoch)
+        self._answers = Answers(opened.epoch, offsets=opening.reads_offsets)
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -267,12 +267,12 @@ class _PublishSession:
             await self._wake.wait()
 
 
-async def _opening(requests: AsyncIterator[pb.PublishEventStreamRequest]) -> str:
-    """Return the source named by the opening message."""
+async def _opening(requests: AsyncIterator[pb.PublishEventStreamRequest]) -> pb.PublishOpen:
+    """Return the opening message."""
     async for request in requests:
         if request.WhichOneof("request") != "open":
             break
-        return request.open.source
+        return request.open
     raise StatusError(status.FAILED_PRECONDITION, "STREAM_NOT_OPENED", _OPENING)
 
 

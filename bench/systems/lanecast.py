@@ -22,7 +22,7 @@ from bench import websocket
 from bench.scenario import TELEMETRY, Scenario
 from bench.servers import HOST, ServerError, Servers, free_port
 from bench.systems.base import Endpoints, Handshake
-from lanecast import Ack, AsyncPublisher
+from lanecast import Ack, AsyncPublisher, PublisherSettings
 from lanecast._version import __version__
 from lanecast.ai.v1 import analytics_pb2, bots_pb2, concierge_pb2, strategy_pb2
 from lanecast.core.priority import Priority
@@ -206,11 +206,22 @@ class LanecastSubscriber:
         return self._notes
 
 
+def payloads() -> dict[int, tuple[Priority, Callable[[str], Message]]]:
+    """Return what makes a message of a text: one type per lane, the text in the field that a person would read."""
+    return {
+        1: (Priority.CRITICAL, lambda text: concierge_pb2.ConciergeInsight(text=text)),
+        2: (Priority.HIGH, lambda text: bots_pb2.BotHandoff(summary=text)),
+        3: (Priority.NORMAL, lambda text: analytics_pb2.ShapExplanation(subject=text)),
+        4: (Priority.LOW, lambda text: strategy_pb2.StrategyRecommendation(rationale=text)),
+    }
+
+
 class LanecastPublisher:
     """The SDK's AsyncPublisher. The futures are looked at when all is sent: until then there is better to do."""
 
-    def __init__(self, target: str, trace_per_cent: int = 0) -> None:
+    def __init__(self, target: str, trace_per_cent: int = 0, settings: PublisherSettings | None = None) -> None:
         self._target = target
+        self._settings = settings
         self._trace_per_cent = trace_per_cent
         self._refused: dict[int, str] = {}
         self._counters = dict.fromkeys(("sent", "acknowledged", "duplicates"), 0)
@@ -218,28 +229,23 @@ class LanecastPublisher:
 
     async def open(self) -> None:
         """Connect."""
-        self._publisher = AsyncPublisher(self._target)
+        self._publisher = AsyncPublisher(self._target, settings=self._settings)
         await self._publisher.__aenter__()
-        # One type per lane, the text in the field that a person would read.
-        self._build: dict[int, tuple[Priority, Callable[[str], Message]]] = {
-            1: (Priority.CRITICAL, lambda text: concierge_pb2.ConciergeInsight(text=text)),
-            2: (Priority.HIGH, lambda text: bots_pb2.BotHandoff(summary=text)),
-            3: (Priority.NORMAL, lambda text: analytics_pb2.ShapExplanation(subject=text)),
-            4: (Priority.LOW, lambda text: strategy_pb2.StrategyRecommendation(rationale=text)),
-        }
+        self._build = payloads()
 
     def send(self, number: int, channel: str, lane: int, payload: bytes) -> None:
         """Hand one event to the SDK."""
         priority, build = self._build[lane]
         message = build(payload.decode("ascii"))
-        self._counters["sent"] += 1
+        publish = self._publisher.publish_nowait
         try:
-            context = _trace(number) if number % 100 < self._trace_per_cent else b""
-            future = self._publisher.publish_nowait(channel, message, priority=priority, trace_context=context)
+            if number % 100 < self._trace_per_cent:
+                future = publish(channel, message, priority=priority, trace_context=_trace(number))
+            else:
+                future = publish(channel, message, priority=priority)
+            self._futures.append((number, future))
         except PublishError as error:
             self._refused[number] = error.reason
-        else:
-            self._futures.append((number, future))
 
     def flush(self) -> None:
         """Do nothing: the SDK decides when it writes."""
@@ -251,6 +257,7 @@ class LanecastPublisher:
         except NotAcknowledgedError as error:
             self._counters["unacknowledged"] = len(error.event_ids)
         await self._publisher.close()
+        self._counters["sent"] = len(self._futures) + len(self._refused)
         for number, future in self._futures:
             self._count(number, future)
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Sequence
+from sys import modules
 from threading import get_ident
+from time import time_ns
 from types import TracebackType
 from typing import Any, Self
 
-import uuid_utils
 from google.protobuf.message import Message
+from uuid_utils import uuid7
 
 from lanecast.core.limits import MAX_SOURCE_BYTES
 from lanecast.core.priority import Priority
@@ -31,13 +32,14 @@ from lanecast.errors import (
 from lanecast.publisher.core import failures
 from lanecast.publisher.core.ack import Ack, PublisherStatistics
 from lanecast.publisher.core.encoding import EventEncoder, check_lane
-from lanecast.publisher.core.entry import Entry
+from lanecast.publisher.core.entry import Chain, Entry
 from lanecast.publisher.core.outbox import Outbox
+from lanecast.publisher.core.outcome import Failed
 from lanecast.publisher.credentials import Credentials, TokenSource
 from lanecast.publisher.link import PublisherLink
 from lanecast.publisher.room import WaitingRoom
 from lanecast.publisher.settings import PublisherSettings
-from lanecast.publisher.tracing import current_context
+from lanecast.publisher.tracing import TRACE_API, current_context
 from lanecast.transport import Targets, Tls
 from lanecast.v1.publisher_pb2 import PublishOpened
 
@@ -185,6 +187,7 @@ class AsyncPublisher:
             await asyncio.shield(self._closing)
             return
         self._closing = asyncio.get_running_loop().create_future()
+        self._thread = 0  # whoever publishes from now on is told so
         try:
             await self._flush(self._settings.close_timeout if timeout is None else timeout)
         finally:
@@ -223,13 +226,17 @@ class AsyncPublisher:
             PublishError: the event is malformed; `reason` and the text say what is wrong.
             PublisherClosedError: the publisher is not open.
         """
-        loop = self._running_loop()
-        self.check_let_in(channel)
-        event_id, lane, data = self.encode(channel, message, priority, id, ttl, conflation_key, trace_context)
-        if not self.has_room(len(data)):
+        loop, outbox = self._loop, self._outbox
+        if get_ident() != self._thread or loop is None or not loop.is_running():
+            loop = self._running_loop()  # which says what is wrong
+        if self._refusal is not None:
+            self.check_let_in(channel)
+        event_id, chain, data = self.encode(channel, message, priority, id, ttl, conflation_key, trace_context)
+        if self._room.is_occupied or not outbox.has_room(len(data)):
             raise self.buffer_full(event_id, channel)
         future: asyncio.Future[Ack] = loop.create_future()
-        self.hand_over(channel, lane, event_id, data, future)
+        if outbox.add(chain, event_id, data, future, loop.time()):
+            self._link.notify(chain.lane)
         return future
 
     async def publish(
@@ -253,13 +260,13 @@ class AsyncPublisher:
         """
         loop = self._running_loop()
         self.check_let_in(channel)
-        event_id, lane, data = self.encode(channel, message, priority, id, ttl, conflation_key, trace_context)
+        event_id, chain, data = self.encode(channel, message, priority, id, ttl, conflation_key, trace_context)
         if not self.has_room(len(data)):
             await self._room.wait(len(data))
             self._running_loop()  # it may have been closed meanwhile
             self.check_let_in(channel)
         future: asyncio.Future[Ack] = loop.create_future()
-        self.hand_over(channel, lane, event_id, data, future, watched=True)
+        self.hand_over(channel, chain.lane, event_id, data, future, watched=True)
         return await future
 
     @property
@@ -306,15 +313,15 @@ class AsyncPublisher:
         ttl: float | None,
         conflation_key: str,
         trace_context: bytes,
-    ) -> tuple[str, Priority, bytes]:
-        """Check and serialise an event; return its id, lane and bytes. Not for users."""
+    ) -> tuple[str, Chain, bytes]:
+        """Check and serialise an event; return its id, its chain at this moment, and its bytes. Not for users."""
         lane = priority if type(priority) is Priority else check_lane(priority)
-        if not trace_context:
+        if not trace_context and TRACE_API in modules:
             trace_context = current_context()
-        event_id = str(uuid_utils.uuid7()) if event_id is None else event_id
-        route = self._outbox.chain(channel, lane).route
-        data = self._encoder.encode(event_id, route, message, time.time_ns(), ttl, conflation_key, trace_context)
-        return event_id, lane, data
+        event_id = str(uuid7()) if event_id is None else event_id
+        chain = self._outbox.chain(channel, lane)
+        data = self._encoder.encode(event_id, chain.route, message, time_ns(), ttl, conflation_key, trace_context)
+        return event_id, chain, data
 
     def hand_over(
         self, channel: str, lane: Priority, event_id: str, data: bytes, waiter: object, *, watched: bool = False
@@ -322,8 +329,8 @@ class AsyncPublisher:
         """Put an encoded event into the buffer and see that it is sent. Not for users."""
         outbox = self._outbox
         assert self._loop is not None
-        outbox.add(outbox.chain(channel, lane), event_id, data, waiter, self._loop.time(), watched=watched)
-        self._link.notify(lane)
+        if outbox.add(outbox.chain(channel, lane), event_id, data, waiter, self._loop.time(), watched=watched):
+            self._link.notify(lane)
 
     def has_room(self, size: int, more_events: int = 0, more_bytes: int = 0) -> bool:
         """Say whether an encoded event fits on top of what is there and about to come. Not for users."""
@@ -377,14 +384,15 @@ class AsyncPublisher:
         outcomes = self._outbox.take_outcomes()
         if not outcomes:
             return
-        for entry, outcome in outcomes:
-            waiter: Any = entry.waiter
-            if type(outcome) is Ack:
+        waiter: Any
+        for outcome in outcomes:
+            if isinstance(outcome, Failed):
+                self._failed(*outcome)
+                continue
+            for entry, ack in zip(outcome.entries, outcome.acks(), strict=True):
+                waiter = entry.waiter
                 if not waiter.done():
-                    waiter.set_result(outcome)
-            else:
-                assert isinstance(outcome, PublishError)
-                self._failed(entry, outcome)
+                    waiter.set_result(ack)
         self._room.let_in()
         for through, future in self._flushes:
             if not future.done() and self._outbox.is_answered(through):

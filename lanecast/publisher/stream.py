@@ -55,7 +55,7 @@ class PublishStream:
         """
         metadata = (("authorization", f"Bearer {token}"),) if token else None
         self._call = self.channel.stream_stream(_METHOD)(metadata=metadata)
-        request = PublishEventStreamRequest(open=PublishOpen(source=source))
+        request = PublishEventStreamRequest(open=PublishOpen(source=source, reads_offsets=True))
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self.write(request.SerializeToString())

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sys
 
-_API = "opentelemetry.trace"
+TRACE_API = "opentelemetry.trace"
+"""The module that a program which traces has imported."""
 
 
 def current_context() -> bytes:
     """Return the current span's context in the 25 bytes of `Event.trace_context`; empty where there is none."""
-    if _API not in sys.modules:
+    if TRACE_API not in sys.modules:
         return b""
     from opentelemetry import trace
 

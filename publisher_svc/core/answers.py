@@ -1,8 +1,9 @@
 """The answers that wait to be written on a publishing stream.
 
-Owns their order, and that acknowledgements of consecutive events share a message, serialised by hand: an answer to a
-stored event is hardly more than its offset, and a generated message for each costs more than finding its place in the
-log. Filled and emptied by the publish service; tests hold the bytes against the generated classes. Pure.
+Owns their order, and that acknowledgements of consecutive events share a message. An answer to a stored event is hardly
+more than its offset, and a generated message for each costs more than finding its place in the log: clients that read
+offsets get nothing else, and for others the results are serialised by hand. Filled and emptied by the publish service;
+tests hold the bytes against the generated classes. Pure.
 """
 
 from __future__ import annotations
@@ -40,8 +41,10 @@ class Stored(Protocol):
 class Answers:
     """What is still to be said on one stream."""
 
-    def __init__(self, epoch: str) -> None:
+    def __init__(self, epoch: str, *, offsets: bool = False) -> None:
+        """Begin; `offsets`: the client reads `PublishAcks.offsets`."""
         self._epoch = text_field(_EPOCH, epoch)
+        self._offsets = offsets
         self._messages: deque[_Acks | bytes] = deque()
 
     def __len__(self) -> int:
@@ -57,7 +60,13 @@ class Answers:
         if type(last) is not _Acks or last.next_sequence != first_sequence or last.count >= MAX_RESULTS:
             last = _Acks(first_sequence)
             self._messages.append(last)
+        last.count += len(results)
+        last.next_sequence += len(results)
         parts = last.parts
+        if self._offsets and not parts:
+            stored = _stored(results)
+            last.offsets += stored
+            results = results[len(stored) :]
         for result in results:
             if isinstance(result, Refusal):
                 data = _refused(result).SerializeToString()
@@ -68,8 +77,6 @@ class Answers:
                 if result.duplicate:
                     offset += _DUPLICATE
                 parts.append(_STORED[len(offset)] + offset)
-        last.count += len(results)
-        last.next_sequence += len(results)
 
     def take(self) -> tuple[bytes, int]:
         """Return the next message, and how many events it answers."""
@@ -77,19 +84,31 @@ class Answers:
         if isinstance(message, bytes):
             return message, 0
         first = message.next_sequence - message.count
-        body = b"".join((self._epoch, _FIRST_SEQUENCE, varint(first), *message.parts))
+        offsets = pb.PublishAcks(offsets=message.offsets).SerializeToString() if message.offsets else b""
+        body = b"".join((self._epoch, _FIRST_SEQUENCE, varint(first), offsets, *message.parts))
         return b"".join((_ACKS, varint(len(body)), body)), message.count
 
 
 class _Acks:
     """Results of consecutive events."""
 
-    __slots__ = ("count", "next_sequence", "parts")
+    __slots__ = ("count", "next_sequence", "offsets", "parts")
 
     def __init__(self, first_sequence: int) -> None:
         self.next_sequence = first_sequence
         self.count = 0
+        self.offsets: list[int] = []
         self.parts: list[bytes] = []
+
+
+def _stored(results: Sequence[Stored | Refusal | None]) -> list[int]:
+    """Return the offsets of the events at the beginning that are stored and no duplicates; mostly that is all."""
+    offsets: list[int] = []
+    for result in results:
+        if result is None or isinstance(result, Refusal) or result.duplicate:
+            break
+        offsets.append(result.offset)
+    return offsets
 
 
 def result_of(result: Stored | Refusal | None) -> pb.PublishResult:

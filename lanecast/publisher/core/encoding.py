@@ -1,9 +1,10 @@
 """Turns messages into serialised events, and events into serialised stream messages.
 
 Owns the checks that need no service, and the field numbers of `lanecast.v1.Event` and `PublishMessage` that are written
-by hand. An event is encoded once, when it is handed over: 1.4 µs, against 2.2 µs for a generated `Event` and
-`Any.Pack`; its size is then known, and sending it, also again, appends a stamp to bytes. Called by the publishers;
-tests hold the bytes against the generated classes. Pure.
+by hand. An event is encoded once, when it is handed over, as the part of a message that it will be: its size is then
+known, and sending it, also again, is joining bytes with a stamp between them. What an event has in common with others
+is made once: its route for each chain, and what stands before the payload for each type and size. Called by the
+publishers; tests hold the bytes against the generated classes. Pure.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ _PUBLISH, _FIRST_SEQUENCE, _EVENT = b"\x12", b"\x08", b"\x12"
 
 SEND_STAMP_BYTES = 9
 """What the send time adds to an event when it is written."""
+_IDS = tuple(_ID + varint(size) for size in range(MAX_ID_BYTES + 1))
+"""What stands before an id, by its length."""
+_KEPT_HEADS = 4_096
+"""Payloads and events of fewer bytes have what stands before them kept, by size: about 100 bytes each."""
 
 
 def refused(reason: str, message: str, event_id: str = "", channel: str = "") -> PublishError:
@@ -61,7 +66,7 @@ def check_lane(priority: Priority | int | str) -> Priority:
 
 
 def route_prefix(channel: str, lane: Priority) -> bytes:
-    """Return the fields that all events of one channel and lane share.
+    """Return the fields that all events of one channel and lane share, and the tag of the time that follows them.
 
     Raises:
         PublishError: the channel name is not valid (`CHANNEL_INVALID`).
@@ -70,7 +75,35 @@ def route_prefix(channel: str, lane: Priority) -> bytes:
     if problem is not None:
         raise refused("CHANNEL_INVALID", problem, channel=str(channel))
     data = channel.encode()
-    return b"".join((_CHANNEL, varint(len(data)), data, _PRIORITY, varint(lane)))
+    return b"".join((_CHANNEL, varint(len(data)), data, _PRIORITY, varint(lane), _CREATE_TIME))
+
+
+class _Frames(dict[int, bytes]):
+    """What stands before an event in a message, by the event's size without its send time."""
+
+    def __missing__(self, size: int) -> bytes:
+        frame = _EVENT + varint(size + SEND_STAMP_BYTES)
+        if size < _KEPT_HEADS:
+            self[size] = frame
+        return frame
+
+
+_FRAMES = _Frames()
+
+
+class _Heads(dict[int, bytes]):
+    """What stands before the payload of an event, by the payload's size, for one type."""
+
+    def __init__(self, url: str) -> None:
+        self._type = _type_field(url)
+
+    def __missing__(self, size: int) -> bytes:
+        length = varint(size)
+        data_size = len(self._type) + len(_VALUE) + len(length) + size
+        head = b"".join((_DATA, varint(data_size), self._type, _VALUE, length))
+        if size < _KEPT_HEADS:
+            self[size] = head
+        return head
 
 
 class EventEncoder:
@@ -78,7 +111,7 @@ class EventEncoder:
 
     def __init__(self, max_payload_bytes: int = MAX_PAYLOAD_BYTES) -> None:
         self.max_payload_bytes = max_payload_bytes
-        self._types: dict[type[Message], bytes] = {}
+        self._heads: dict[type[Message], _Heads] = {}
 
     def encode(
         self,
@@ -90,43 +123,41 @@ class EventEncoder:
         conflation_key: str = "",
         trace_context: bytes = b"",
     ) -> bytes:
-        """Return the bytes of a `lanecast.v1.Event`; `route` comes from `route_prefix`.
+        """Return an event as `publish_message` takes it; `route` comes from `route_prefix`.
 
         Raises:
             PublishError: a part is malformed or too large.
         """
-        type_field, payload = self._payload(message)
-        if len(payload) > self.max_payload_bytes:
+        heads = self._heads.get(type(message))
+        try:
+            if heads is None:
+                heads, payload = self._unknown(message)
+            else:
+                payload = message.SerializeToString()
+        except EncodeError as error:
+            raise refused("PAYLOAD_UNPARSABLE", f"the payload is incomplete: {error}") from error
+        size = len(payload)
+        if size > self.max_payload_bytes:
             limit = f"send at most {self.max_payload_bytes}, and a reference for more"
-            raise refused("PAYLOAD_TOO_LARGE", f"the payload has {len(payload)} bytes: {limit}", event_id)
+            raise refused("PAYLOAD_TOO_LARGE", f"the payload has {size} bytes: {limit}", event_id)
         identity = event_id.encode()
         if len(identity) > MAX_ID_BYTES:
             raise refused("ID_TOO_LONG", f"id has more than {MAX_ID_BYTES} bytes: use a shorter one")
-        value_size = varint(len(payload))
-        data_size = len(type_field) + 1 + len(value_size) + len(payload)
-        options = (
-            _options(ttl, conflation_key, trace_context) if ttl is not None or conflation_key or trace_context else b""
-        )
-        return b"".join((
-            _ID, varint(len(identity)), identity, route, _CREATE_TIME, _FIXED64(create_time_unix_nano), options,
-            _DATA, varint(data_size), type_field, _VALUE, value_size, payload,
-        ))  # fmt: skip
+        created = _FIXED64(create_time_unix_nano)
+        if ttl is not None or conflation_key or trace_context:
+            created += _options(ttl, conflation_key, trace_context)
+        event = b"".join((_IDS[len(identity)], identity, route, created, heads[size], payload))
+        return _FRAMES[len(event)] + event
 
-    def _payload(self, message: Message) -> tuple[bytes, bytes]:
+    def _unknown(self, message: Message) -> tuple[_Heads, bytes]:
+        """Return what stands before payloads of a type that is not known yet, and the payload."""
         kind = type(message)
         if kind is Any:  # packed already, for example by a program that has no generated class for it
-            return _type_field(message.type_url), message.value  # type: ignore[attr-defined]
-        type_field = self._types.get(kind)
-        if type_field is None:
-            if not isinstance(message, Message):
-                raise refused(
-                    "PAYLOAD_UNPARSABLE", f"{kind.__name__!r} is no protobuf message: publish a generated one"
-                )
-            type_field = self._types[kind] = _type_field(_TYPE_PREFIX + message.DESCRIPTOR.full_name)
-        try:
-            return type_field, message.SerializeToString()
-        except EncodeError as error:
-            raise refused("PAYLOAD_UNPARSABLE", f"the payload is incomplete: {error}") from error
+            return _Heads(message.type_url), message.value  # type: ignore[attr-defined]
+        if not isinstance(message, Message):
+            raise refused("PAYLOAD_UNPARSABLE", f"{kind.__name__!r} is no protobuf message: publish a generated one")
+        heads = self._heads[kind] = _Heads(_TYPE_PREFIX + message.DESCRIPTOR.full_name)
+        return heads, message.SerializeToString()
 
 
 def _type_field(url: str) -> bytes:
@@ -159,8 +190,6 @@ def _options(ttl: float | None, conflation_key: str, trace_context: bytes) -> by
 def publish_message(first_sequence: int, events: list[bytes], send_time_unix_nano: int) -> bytes:
     """Return the `PublishEventStreamRequest` that publishes `events`, each stamped with the send time."""
     stamp = _SEND_TIME + _FIXED64(send_time_unix_nano)
-    parts: list[bytes] = [_FIRST_SEQUENCE, varint(first_sequence)]
-    for event in events:
-        parts += (_EVENT, varint(len(event) + SEND_STAMP_BYTES), event, stamp)
-    body = b"".join(parts)
-    return b"".join((_PUBLISH, varint(len(body)), body))
+    first = varint(first_sequence)
+    size = len(_FIRST_SEQUENCE) + len(first) + sum(map(len, events)) + SEND_STAMP_BYTES * len(events)
+    return b"".join((_PUBLISH, varint(size), _FIRST_SEQUENCE, first, stamp.join(events), stamp))

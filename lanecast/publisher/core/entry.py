@@ -5,9 +5,14 @@ Owns these records; `lanecast.publisher.core.outbox` moves them about. Pure.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from lanecast.core.priority import Priority
 from lanecast.errors import PublishError
-from lanecast.publisher.core.encoding import SEND_STAMP_BYTES, route_prefix
+from lanecast.publisher.core.encoding import route_prefix
+
+if TYPE_CHECKING:
+    from lanecast.publisher.core.queue import LaneQueue
 
 _DEADLINE_EXCEEDED, _ABORTED = 4, 10
 
@@ -15,16 +20,17 @@ _DEADLINE_EXCEEDED, _ABORTED = 4, 10
 class Chain:
     """All events of one channel and lane."""
 
-    __slots__ = ("channel", "in_flight", "lane", "parked", "pending", "release_at", "route")
+    __slots__ = ("channel", "lane", "on_wire", "parked", "queue", "release_at", "route")
 
-    def __init__(self, channel: str, lane: Priority) -> None:
+    def __init__(self, channel: str, lane: Priority, queue: LaneQueue) -> None:
         self.channel = channel
         self.lane = lane
+        self.queue = queue
         self.route = route_prefix(channel, lane)
-        self.pending = 0
-        self.in_flight = 0
         self.parked: list[Entry] | None = None
         """Entries that wait for `release_at`, while the chain is parked."""
+        self.on_wire = False
+        """True where something of it is on the wire and unanswered, while it is parked; otherwise nobody asks."""
         self.release_at = 0.0
 
 
@@ -37,13 +43,22 @@ class Entry:
     )  # fmt: skip
 
     def __init__(
-        self, order: int, chain: Chain, event_id: str, data: bytes, deadline: float, waiter: object, watched: bool
+        self,
+        order: int,
+        chain: Chain,
+        event_id: str,
+        data: bytes,
+        size: int,
+        deadline: float,
+        waiter: object,
+        watched: bool,
     ) -> None:
         self.order = order
         self.chain = chain
         self.id = event_id
         self.data = data
-        self.size = len(data) + SEND_STAMP_BYTES
+        self.size = size
+        """Bytes that it takes in a message."""
         self.deadline = deadline
         self.waiter = waiter
         self.watched = watched

@@ -14,19 +14,22 @@ CRITICAL event that has to overtake.
 Coalescing. CRITICAL events leave when the stream takes a message. Other lanes do so too while nothing is unanswered;
 otherwise they wait for a more urgent event to travel with, for the answers, for a full message, or until their linger
 has passed since the message before, whichever is first: a message costs a hundred times what an event in it costs.
+
+Cost. Nearly always nothing is parked, lost or given up, and what the service says is that all is stored. Then whole
+queues go, and runs of answers come, without a decision for each event; `_tangled` says when that is not so.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 from lanecast.core.limits import DEDUP_WINDOW_SECONDS, MAX_EVENTS_PER_MESSAGE
 from lanecast.core.priority import EXPRESS_LANES, LANES, Priority
 from lanecast.errors import PublishError
-from lanecast.publisher.core.ack import Ack
-from lanecast.publisher.core.encoding import publish_message
+from lanecast.publisher.core.encoding import SEND_STAMP_BYTES, publish_message
 from lanecast.publisher.core.entry import Chain, Entry, of_another_log, unconfirmed
+from lanecast.publisher.core.outcome import Failed, Outcome, Stored
+from lanecast.publisher.core.queue import LaneQueue
 from lanecast.publisher.core.settings import OutboxSettings
 from lanecast.v1.publisher_pb2 import PublishAcks, PublishOpened, PublishResult
 
@@ -42,9 +45,6 @@ class ProtocolError(Exception):
     """The service answered something that was never sent."""
 
 
-Outcome = tuple[Entry, Ack | PublishError]
-
-
 class Outbox:
     """The bounded buffer of one publisher."""
 
@@ -56,23 +56,23 @@ class Outbox:
         self.published = self.acknowledged = self.duplicates = self.failed = 0
         self.retried = self.resent = self.messages = 0
         self.buffered_bytes = 0
-        self.in_flight_bytes = 0
         self.credit_bytes = 0
         self._chains: dict[tuple[str, Priority], Chain] = {}
-        self._queues: dict[Priority, deque[Entry]] = {lane: deque() for lane in LANES}
+        self._many_chains = _MAX_IDLE_CHAINS
+        sizes = self.settings.message_bytes or {}
+        self._queues = {lane: LaneQueue(lane, sizes.get(lane)) for lane in LANES}
         self._pending: dict[int, Entry] = {}
         self._in_flight: dict[int, Entry] = {}
-        self._lane_bytes: dict[Priority, int] = dict.fromkeys(LANES, 0)
-        self._windows: dict[Priority, int] = dict.fromkeys(LANES, 0)
-        self._message_bytes = self.settings.message_bytes or {
-            lane: (128 if lane in EXPRESS_LANES else 64) * 1024 for lane in LANES
-        }
         self._parked: list[Chain] = []
+        self._tangled = False
+        """True where a queue may have an entry that is not to be sent, or not without a thought."""
         self._outcomes: list[Outcome] = []
         self._connected = False
         self._max_events = MAX_EVENTS_PER_MESSAGE
+        self._full = MAX_EVENTS_PER_MESSAGE // 4
+        """Events of a lane that do not wait for company any more."""
+        self._delivery_seconds = self.settings.delivery_seconds
         self._dedup_seconds = DEDUP_WINDOW_SECONDS * _RESEND_SHARE
-        self._order = 0
         self._stream = 0
         self._sequence = 0
         self._sent_at = self._bulk_sent_at = float("-inf")
@@ -90,14 +90,19 @@ class Outbox:
         return len(self._in_flight)
 
     @property
+    def in_flight_bytes(self) -> int:
+        """Bytes of such events."""
+        return sum([queue.wire_bytes for queue in self._queues.values()])
+
+    @property
     def has_queued(self) -> bool:
         """True where events wait to be sent."""
-        return any(self._queues.values()) or bool(self._parked)
+        return bool(self._parked) or any(queue.entries for queue in self._queues.values())
 
     @property
     def last_order(self) -> int:
         """Number of the event handed over last."""
-        return self._order
+        return self.published
 
     def chain(self, channel: str, lane: Priority) -> Chain:
         """Return the chain of a channel and lane.
@@ -107,10 +112,15 @@ class Outbox:
         """
         found = self._chains.get((channel, lane))
         if found is None:
-            if len(self._chains) >= _MAX_IDLE_CHAINS:
-                self._chains = {key: chain for key, chain in self._chains.items() if chain.pending}
-            found = self._chains[channel, lane] = Chain(channel, lane)
+            if len(self._chains) >= self._many_chains:
+                self._forget_idle_chains()
+            found = self._chains[channel, lane] = Chain(channel, lane, self._queues[lane])
         return found
+
+    def _forget_idle_chains(self) -> None:
+        busy = {entry.chain for entry in list(self._pending.values())}
+        self._chains = {key: chain for key, chain in self._chains.items() if chain in busy}
+        self._many_chains = max(_MAX_IDLE_CHAINS, 2 * len(busy))
 
     def has_room(self, size: int, more_events: int = 0, more_bytes: int = 0) -> bool:
         """Say whether an event of `size` bytes fits on top of what is there and what is about to come."""
@@ -122,20 +132,28 @@ class Outbox:
 
     def add(
         self, chain: Chain, event_id: str, data: bytes, waiter: object, now: float, *, watched: bool = False
-    ) -> Entry:
-        """Take an event; the caller has asked `has_room`."""
-        self._order = order = self._order + 1
-        entry = Entry(order, chain, event_id, data, now + self.settings.delivery_seconds, waiter, watched)
-        self._pending[order] = entry
-        self.buffered_bytes += entry.size
-        self.published += 1
-        chain.pending += 1
-        self._queues[chain.lane].append(entry)
-        return entry
+    ) -> bool:
+        """Take an event; the caller has asked `has_room`.
+
+        Returns:
+            True where the event may change when the next message goes; see `send_at`. All else follows from what was
+            there: who waits for the time of `wake_at` and looks after each answer misses nothing.
+        """
+        self.published = order = self.published + 1
+        size = len(data) + SEND_STAMP_BYTES
+        deadline = now + self._delivery_seconds
+        self._pending[order] = entry = Entry(order, chain, event_id, data, size, deadline, waiter, watched)
+        self.buffered_bytes += size
+        waiting = chain.queue.entries
+        waiting.append(entry)
+        count = len(waiting)
+        return count in (1, self._full)
 
     def send_at(self, lane: Priority) -> float:
-        """Return when an event just added to `lane` may leave: a time in the past for at once."""
-        if lane is Priority.CRITICAL or not self._in_flight or len(self._queues[lane]) >= self._max_events // 4:
+        """Return when what waits in `lane` may leave: a time in the past for at once."""
+        if lane is Priority.CRITICAL or not self._in_flight:
+            return float("-inf")
+        if len(self._queues[lane].entries) >= self._full:
             return float("-inf")
         return self._linger_until(lane)
 
@@ -155,6 +173,7 @@ class Outbox:
         self._stream += 1
         self._sequence = 0
         self._max_events = min(opened.max_events or MAX_EVENTS_PER_MESSAGE, MAX_EVENTS_PER_MESSAGE)
+        self._full = self._max_events // 4
         if opened.dedup_window_seconds:
             self._dedup_seconds = opened.dedup_window_seconds * _RESEND_SHARE
         self._set_credit(opened.credit_bytes)
@@ -176,14 +195,14 @@ class Outbox:
         """Return the next message to write, or None where nothing may be sent now; see `wake_at`."""
         if not self._connected or self.draining or self.reconnect_wanted:
             return None
-        if self._parked:
+        if self._tangled:
             self._release(now)
         taken: list[Entry] = []
         express = 0
-        if any(self._queues[lane] and now >= self.send_at(lane) for lane in LANES):
-            for lane in LANES:
-                if self._queues[lane]:
-                    self._take(lane, taken, now)
+        if self._is_due(now):
+            for lane, queue in self._queues.items():
+                if queue.entries:
+                    self._take(queue, taken, now)
                 if lane is Priority.HIGH:
                     express = len(taken)
         if not taken:
@@ -197,12 +216,15 @@ class Outbox:
         self.messages += 1
         return publish_message(first, [entry.data for entry in taken], unix_nano)
 
+    def _is_due(self, now: float) -> bool:
+        return any(queue.entries and now >= self.send_at(lane) for lane, queue in self._queues.items())
+
     def wake_at(self, now: float) -> float | None:
         """Return when `next_message` or `expire` may have something to do although nothing else happens."""
-        times = [chain.release_at for chain in self._parked if not chain.in_flight]
+        times = [chain.release_at for chain in self._parked if not chain.on_wire]
         if self._connected and not self.draining:
             # A time that is past means that the window is closed, and an answer will open it.
-            lingering = (self._linger_until(lane) for lane in LANES[1:] if self._queues[lane])
+            lingering = (self._linger_until(lane) for lane in LANES[1:] if self._queues[lane].entries)
             times += [due for due in lingering if due > now]
         oldest = next(iter(self._pending.values()), None)
         if oldest is not None:
@@ -214,44 +236,44 @@ class Outbox:
         self.credit_bytes = size
         share = size // 4
         bulk = min(share, self.settings.bulk_window_bytes)
-        self._windows = {lane: share if lane in EXPRESS_LANES else bulk for lane in LANES}
+        for lane, queue in self._queues.items():
+            queue.window_bytes = share if lane in EXPRESS_LANES else bulk
 
-    def _take(self, lane: Priority, taken: list[Entry], now: float) -> None:
+    def _take(self, queue: LaneQueue, taken: list[Entry], now: float) -> None:
         """Move what may go now from the queue of a lane to `taken`."""
-        queue = self._queues[lane]
-        room = min(self._message_bytes[lane], self._windows[lane] - self._lane_bytes[lane])
-        used = 0
-        while queue and len(taken) < self._max_events:
-            entry = queue[0]
+        if not self._tangled:
+            entries = queue.take_all(self._max_events - len(taken), self.credit_bytes - self.in_flight_bytes)
+            if entries:
+                for entry in entries:
+                    if entry.sent_at is None:
+                        entry.sent_at = now
+                taken += entries
+                return
+        self._take_one_by_one(queue, taken, now)
+
+    def _take_one_by_one(self, queue: LaneQueue, taken: list[Entry], now: float) -> None:
+        waiting, used, credit = queue.entries, 0, self.credit_bytes - self.in_flight_bytes
+        while waiting and len(taken) < self._max_events:
+            entry = waiting[0]
             chain = entry.chain
             if entry.done:
-                queue.popleft()
+                waiting.popleft()
             elif chain.parked is not None:
-                chain.parked.append(queue.popleft())
+                chain.parked.append(waiting.popleft())
             elif entry.lost and now > (entry.sent_at or now) + self._dedup_seconds:
-                queue.popleft()
+                waiting.popleft()
                 self._give_up(entry)
             else:
-                size = entry.size
-                # An event larger than its lane's window goes when the lane is otherwise empty.
-                if used + size > room and (used or self._lane_bytes[lane]):
+                if not queue.has_room(entry.size, used) or used + entry.size > credit:
                     return
-                if self.in_flight_bytes + size > self.credit_bytes:
-                    return
-                queue.popleft()
-                used += size
-                self._send(entry, now)
+                waiting.popleft()
+                used += entry.size
+                queue.wire_bytes += entry.size
+                if entry.lost:
+                    self.resent += 1
+                if entry.sent_at is None:
+                    entry.sent_at = now
                 taken.append(entry)
-
-    def _send(self, entry: Entry, now: float) -> None:
-        if entry.lost:
-            self.resent += 1
-        if entry.sent_at is None:
-            entry.sent_at = now
-        chain = entry.chain
-        chain.in_flight += 1
-        self._lane_bytes[chain.lane] += entry.size
-        self.in_flight_bytes += entry.size
 
     # Answers
 
@@ -259,31 +281,58 @@ class Outbox:
         """Take the service's answers; see `take_outcomes`.
 
         Raises:
-            ProtocolError: an event that was not sent, or was answered before, is answered.
+            ProtocolError: an event that was not sent, or was answered before, is answered. Nothing is taken then.
         """
-        epoch = acks.epoch
-        sequence = acks.first_sequence
-        in_flight = self._in_flight
-        for result in acks.results:
-            entry = in_flight.pop(sequence, None)
-            if entry is None:
-                raise ProtocolError(f"the service answered event number {sequence}, which is not on the wire")
-            sequence += 1
-            chain = entry.chain
-            chain.in_flight -= 1
-            self.in_flight_bytes -= entry.size
-            self._lane_bytes[chain.lane] -= entry.size
-            if entry.done:
-                continue
-            if result.HasField("error"):
-                self._refused(entry, result, now)
-            else:
-                self._finish(entry)
-                self.acknowledged += 1
-                duplicate = result.duplicate
-                if duplicate:
-                    self.duplicates += 1
-                self._outcomes.append((entry, Ack(entry.id, chain.channel, epoch, result.offset, duplicate)))
+        epoch, offsets, results = acks.epoch, list(acks.offsets), acks.results
+        stored = len(offsets)
+        entries = self._take_answered(acks.first_sequence, stored + len(results))
+        if not results:
+            self._store(entries, offsets, epoch)
+        elif not any(result.duplicate or result.HasField("error") for result in results):
+            self._store(entries, offsets + [result.offset for result in results], epoch)
+        else:
+            self._store(entries[:stored], offsets, epoch)
+            for entry, result in zip(entries[stored:], results, strict=True):
+                if not result.HasField("error"):
+                    self._store([entry], [result.offset], epoch, duplicate=result.duplicate)
+                elif not entry.done:
+                    self._refused(entry, result, now)
+        if self._parked:
+            self._see_what_is_on_wire()
+
+    def _take_answered(self, first: int, count: int) -> list[Entry]:
+        """Take so many events off the wire, from the number `first` on."""
+        pop, entries = self._in_flight.pop, []
+        try:
+            for sequence in range(first, first + count):
+                entry = pop(sequence)
+                entry.chain.queue.wire_bytes -= entry.size
+                entries.append(entry)
+        except KeyError:
+            for entry in entries:
+                entry.chain.queue.wire_bytes += entry.size
+            self._in_flight.update(zip(range(first, sequence), entries, strict=True))
+            message = f"the service answered event number {sequence}, which is not on the wire"
+            raise ProtocolError(message) from None
+        return entries
+
+    def _store(self, entries: list[Entry], offsets: list[int], epoch: str, *, duplicate: bool = False) -> None:
+        """Take note that events are in the log."""
+        if True in [entry.done for entry in entries]:
+            # Some were given up: their late answers have freed the credit, and are no second outcome.
+            kept = [pair for pair in zip(entries, offsets, strict=True) if not pair[0].done]
+            entries, offsets = [entry for entry, _ in kept], [offset for _, offset in kept]
+        pending, freed = self._pending, 0
+        for entry in entries:
+            entry.done = True
+            freed += entry.size
+            del pending[entry.order]
+        self.buffered_bytes -= freed
+        self.acknowledged += len(entries)
+        if duplicate:
+            self.duplicates += len(entries)
+        if entries:
+            self._outcomes.append(Stored(entries, offsets, epoch, duplicate))
 
     def _refused(self, entry: Entry, result: PublishResult, now: float) -> None:
         error, chain = result.error, entry.chain
@@ -298,15 +347,23 @@ class Outbox:
         if not entry.lost:
             entry.sent_at = None  # refused the only time it was sent: it is certainly not stored
         if chain.parked is None:
+            self._tangled = True
             chain.parked = []
             chain.release_at = now
             self._parked.append(chain)
         chain.parked.append(entry)
         chain.release_at = max(chain.release_at, now + error.retry_delay_millis / 1e3)
 
+    def _see_what_is_on_wire(self) -> None:
+        for chain in self._parked:
+            chain.on_wire = False
+        for entry in self._in_flight.values():
+            entry.chain.on_wire = True
+
     def _release(self, now: float) -> None:
         """Queue parked chains again whose delay is over and of which nothing is on the wire."""
-        ready = [chain for chain in self._parked if not chain.in_flight and chain.release_at <= now]
+        self._tangled = self.has_queued
+        ready = [chain for chain in self._parked if not chain.on_wire and chain.release_at <= now]
         if not ready:
             return
         self._parked = [chain for chain in self._parked if chain not in ready]
@@ -314,7 +371,7 @@ class Outbox:
             assert chain.parked is not None
             entries = sorted((entry for entry in chain.parked if not entry.done), key=_by_order)
             chain.parked = None
-            self._queues[chain.lane].extendleft(reversed(entries))
+            chain.queue.entries.extendleft(reversed(entries))
 
     def disconnected(self) -> None:
         """The stream is gone: everything unanswered goes again, in its order, on the next one."""
@@ -323,14 +380,15 @@ class Outbox:
         again: dict[Priority, list[Entry]] = {lane: [] for lane in LANES}
         for entry in self._in_flight.values():
             entry.lost = True
-            entry.chain.in_flight = 0
             if not entry.done:
                 (again[entry.chain.lane] if entry.chain.parked is None else entry.chain.parked).append(entry)
         self._in_flight.clear()
-        self.in_flight_bytes = 0
+        self._see_what_is_on_wire()
+        self._tangled = True
         for lane, entries in again.items():
-            self._lane_bytes[lane] = 0
-            self._queues[lane].extendleft(sorted(entries, key=_by_order, reverse=True))
+            queue = self._queues[lane]
+            queue.wire_bytes = 0
+            queue.entries.extendleft(sorted(entries, key=_by_order, reverse=True))
 
     # Ends
 
@@ -348,7 +406,7 @@ class Outbox:
         for entry in entries:
             self._fail(entry, error(entry.id, entry.chain.channel))
         for queue in self._queues.values():
-            queue.clear()
+            queue.entries.clear()
         return [entry.id for entry in entries]
 
     def log_changed(self) -> None:
@@ -378,15 +436,12 @@ class Outbox:
         self._fail(entry, unconfirmed(entry))
 
     def _fail(self, entry: Entry, error: PublishError) -> None:
-        self._finish(entry)
-        self.failed += 1
-        self._outcomes.append((entry, error))
-
-    def _finish(self, entry: Entry) -> None:
+        self._tangled = True
         entry.done = True
-        entry.chain.pending -= 1
         self.buffered_bytes -= entry.size
         del self._pending[entry.order]
+        self.failed += 1
+        self._outcomes.append(Failed(entry, error))
 
 
 def _by_order(entry: Entry) -> int:

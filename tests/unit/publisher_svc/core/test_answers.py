@@ -29,9 +29,11 @@ def taken(waiting: Answers) -> list[tuple[pb.PublishEventStreamResponse, int]]:
     return found
 
 
-@given(st.lists(st.tuples(st.booleans(), RESULTS), max_size=8))
-def test_every_event_is_answered_once_under_its_number(parts: list[tuple[bool, list[Kept | Refusal]]]) -> None:
-    waiting = Answers("epoch-ä")
+@given(st.lists(st.tuples(st.booleans(), RESULTS), max_size=8), st.booleans())
+def test_every_event_is_answered_once_under_its_number(
+    parts: list[tuple[bool, list[Kept | Refusal]]], offsets: bool
+) -> None:
+    waiting = Answers("epoch-ä", offsets=offsets)
     expected: dict[int, pb.PublishResult] = {}
     sequence = 1
     for skip, results in parts:
@@ -42,8 +44,10 @@ def test_every_event_is_answered_once_under_its_number(parts: list[tuple[bool, l
     answered: dict[int, pb.PublishResult] = {}
     for response, events in taken(waiting):
         assert response.acks.epoch == "epoch-ä"
-        assert events == len(response.acks.results)
-        for index, result in enumerate(response.acks.results):
+        assert offsets or not response.acks.offsets
+        results = [pb.PublishResult(offset=offset) for offset in response.acks.offsets] + list(response.acks.results)
+        assert events == len(results)
+        for index, result in enumerate(results):
             assert response.acks.first_sequence + index not in answered
             answered[response.acks.first_sequence + index] = result
     assert answered == expected
@@ -57,6 +61,15 @@ def test_consecutive_answers_share_a_message_and_notices_keep_their_place() -> N
     waiting.add(3, [Kept(3, duplicate=False)])
     kinds = [(response.WhichOneof("response"), events) for response, events in taken(waiting)]
     assert kinds == [("acks", 2), ("closed", 0), ("acks", 1)]
+
+
+def test_a_client_that_reads_offsets_gets_results_only_where_there_is_more_to_say() -> None:
+    waiting = Answers("e", offsets=True)
+    waiting.add(1, [Kept(1, duplicate=False), Kept(5, duplicate=False)])
+    waiting.add(3, [Kept(7, duplicate=False), Kept(2, duplicate=True), Kept(9, duplicate=False)])
+    ((response, events),) = taken(waiting)
+    assert (list(response.acks.offsets), events) == ([1, 5, 7], 5)
+    assert list(response.acks.results) == [pb.PublishResult(offset=2, duplicate=True), pb.PublishResult(offset=9)]
 
 
 def test_a_message_does_not_grow_without_end() -> None:

@@ -22,6 +22,18 @@ from lanecast.publisher.core.encoding import (
 from lanecast.v1.event_pb2 import Event
 from lanecast.v1.publisher_pb2 import PublishEventStreamRequest
 
+STAMP = 1_790_000_000_000_000_000
+
+
+def parsed(*events: bytes) -> list[Event]:
+    """Return encoded events as the service reads them, without their send time."""
+    message = PublishEventStreamRequest.FromString(publish_message(1, list(events), STAMP)).publish
+    for event in message.events:
+        assert event.send_time_unix_nano == STAMP
+        event.ClearField("send_time_unix_nano")
+    return list(message.events)
+
+
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 NANOS = st.integers(0, 2**63)
 
@@ -46,7 +58,7 @@ def test_an_encoded_event_is_what_the_generated_class_would_say(
         ttl_millis=0 if ttl is None else round(ttl * 1000), trace_context=trace,
     )  # fmt: skip
     expected.data.Pack(insight)
-    assert Event.FromString(data) == expected
+    assert parsed(data) == [expected]
 
 
 @given(first=st.integers(1, 2**40), texts=st.lists(TEXT, min_size=1, max_size=20), sent=NANOS)
@@ -56,7 +68,7 @@ def test_a_publish_message_is_what_the_generated_class_would_say(first: int, tex
     message = PublishEventStreamRequest.FromString(publish_message(first, events, sent)).publish
     assert message.first_sequence == first
     for data, event in zip(events, message.events, strict=True):
-        expected = Event.FromString(data)
+        (expected,) = parsed(data)
         expected.send_time_unix_nano = sent
         assert event == expected
         assert event.ByteSize() <= len(data) + SEND_STAMP_BYTES
@@ -70,8 +82,17 @@ def test_a_length_is_a_varint(size: int) -> None:
 
 def test_a_packed_any_is_published_as_it_is() -> None:
     packed = Any(type_url="example.com/some.Type", value=b"abc")
-    event = Event.FromString(EventEncoder().encode("1", route_prefix("a", Priority.LOW), packed, 5))
+    (event,) = parsed(EventEncoder().encode("1", route_prefix("a", Priority.LOW), packed, 5))
     assert event.data == packed
+
+
+@pytest.mark.parametrize("size", [0, 100, 127, 128, 4_000, 4_096, 16_300, 16_384, 65_000])
+def test_payloads_of_any_size_are_framed(size: int) -> None:
+    encoder, route, insight = EventEncoder(), route_prefix("a", Priority.LOW), ConciergeInsight(text="x" * size)
+    events = [encoder.encode(name, route, insight, 5) for name in ("1", "é" * 32, "")]
+    assert [(event.id, event.data.value) for event in parsed(*events)] == [
+        (name, insight.SerializeToString()) for name in ("1", "é" * 32, "")
+    ]
 
 
 @pytest.mark.parametrize("priority", [Priority.HIGH, 2, "HIGH", "high", "PRIORITY_HIGH"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 
 from lanecast.ai.v1.concierge_pb2 import ConciergeInsight
 from lanecast.core.priority import LANES, Priority
-from lanecast.errors import PublisherClosedError, PublishError
+from lanecast.errors import PublisherClosedError
 from lanecast.publisher.core.ack import Ack
 from lanecast.publisher.core.encoding import EventEncoder, route_prefix
 from lanecast.publisher.core.outbox import Outbox, ProtocolError
+from lanecast.publisher.core.outcome import Failed, Stored
 from lanecast.publisher.core.settings import OutboxSettings
 from lanecast.v1.event_pb2 import Event, EventError
 from lanecast.v1.publisher_pb2 import (
@@ -40,9 +42,9 @@ class Driver:
         if opened is not None:
             self.outbox.opened(opened)
 
-    def add(self, event_id: str, channel: str = "a", lane: Priority = Priority.CRITICAL, text: str = "") -> None:
+    def add(self, event_id: str, channel: str = "a", lane: Priority = Priority.CRITICAL, text: str = "") -> bool:
         data = self._encoder.encode(event_id, route_prefix(channel, lane), ConciergeInsight(text=text), 7)
-        self.outbox.add(self.outbox.chain(channel, lane), event_id, data, event_id, self.now)
+        return self.outbox.add(self.outbox.chain(channel, lane), event_id, data, event_id, self.now)
 
     def message(self) -> PublishMessage | None:
         data = self.outbox.next_message(self.now, 8)
@@ -52,14 +54,20 @@ class Driver:
         message = self.message()
         return [] if message is None else [event.id for event in message.events]
 
-    def ack(self, first: int, *results: PublishResult) -> None:
-        self.outbox.acknowledge(PublishAcks(epoch="e", first_sequence=first, results=results), self.now)
+    def ack(self, first: int, *results: PublishResult, offsets: Sequence[int] = ()) -> None:
+        acks = PublishAcks(epoch="e", first_sequence=first, offsets=offsets, results=results)
+        self.outbox.acknowledge(acks, self.now)
 
     def outcomes(self) -> dict[str, str]:
-        result = {}
-        for entry, outcome in self.outbox.take_outcomes():
-            assert entry.id not in result
-            result[entry.id] = "ok" if isinstance(outcome, Ack) else outcome.reason
+        result: dict[str, str] = {}
+        for outcome in self.outbox.take_outcomes():
+            if isinstance(outcome, Failed):
+                fates = {outcome.entry.id: outcome.error.reason}
+            else:
+                fates = {ack.id: "ok" for ack in outcome.acks()}
+                assert [entry.id for entry in outcome.entries] == list(fates)
+            assert not fates.keys() & result.keys()
+            result |= fates
         return result
 
 
@@ -78,11 +86,27 @@ def test_an_event_leaves_at_once_and_is_acknowledged_by_its_number() -> None:
     assert message is not None
     assert (message.first_sequence, message.events[0].id, message.events[0].send_time_unix_nano) == (1, "1", 8)
     driver.ack(1, stored(9, duplicate=True))
-    ((entry, ack),) = driver.outbox.take_outcomes()
-    assert (entry.waiter, ack) == ("1", Ack("1", "a", "e", 9, duplicate=True))
-    assert ack.position.offset == 9
+    (outcome,) = driver.outbox.take_outcomes()
+    assert isinstance(outcome, Stored)
+    assert [entry.waiter for entry in outcome.entries] == ["1"]
+    assert outcome.acks() == [Ack("1", "a", "e", 9, duplicate=True)]
+    assert outcome.acks()[0].position.offset == 9
     assert (driver.outbox.buffered_events, driver.outbox.buffered_bytes, driver.outbox.in_flight_bytes) == (0, 0, 0)
     assert driver.outbox.duplicates == 1
+
+
+def test_offsets_answer_the_first_events_and_results_those_behind() -> None:
+    driver = Driver()
+    for number in "12345":
+        driver.add(number)
+    driver.sent()
+    driver.ack(1, offsets=[7])
+    driver.ack(2, stored(9), offsets=[8])
+    driver.ack(4, stored(11, duplicate=True), offsets=[10])
+    assert [
+        ack for outcome in driver.outbox.take_outcomes() if isinstance(outcome, Stored) for ack in outcome.acks()
+    ] == [Ack(str(number), "a", "e", number + 6, duplicate=number == 5) for number in range(1, 6)]
+    assert (driver.outbox.acknowledged, driver.outbox.duplicates, driver.outbox.in_flight_bytes) == (5, 1, 0)
 
 
 def test_a_message_takes_urgent_lanes_first_and_keeps_the_order_within_one() -> None:
@@ -261,11 +285,9 @@ def test_events_that_wait_too_long_fail_with_what_is_known_of_them() -> None:
     assert driver.outbox.wake_at(driver.now) == pytest.approx(driver.now + SETTINGS.delivery_seconds)
     driver.now += SETTINGS.delivery_seconds
     driver.outbox.expire(driver.now)
-    outcomes = {entry.id: outcome for entry, outcome in driver.outbox.take_outcomes()}
-    assert isinstance(outcomes["sent"], PublishError)
-    assert isinstance(outcomes["waiting"], PublishError)
-    assert (outcomes["sent"].reason, outcomes["waiting"].reason) == ("UNCONFIRMED", "NOT_SENT")
-    assert "may or may not be stored" in str(outcomes["sent"])
+    errors = {failed.entry.id: failed.error for failed in driver.outbox.take_outcomes() if isinstance(failed, Failed)}
+    assert (errors["sent"].reason, errors["waiting"].reason) == ("UNCONFIRMED", "NOT_SENT")
+    assert "may or may not be stored" in str(errors["sent"])
     driver.ack(1, stored())  # the late answer frees the credit and is no second outcome
     assert driver.outcomes() == {}
     assert driver.outbox.in_flight_bytes == 0
@@ -305,6 +327,21 @@ def test_an_answer_to_nothing_is_a_protocol_error() -> None:
         driver.ack(1, stored())
 
 
+def test_of_an_answer_that_cannot_be_true_nothing_is_believed() -> None:
+    driver = Driver()
+    driver.add("1")
+    driver.add("2")
+    driver.sent()
+    on_wire = driver.outbox.in_flight_bytes
+    with pytest.raises(ProtocolError, match="number 3"):
+        driver.ack(1, offsets=[1, 2, 3])
+    assert driver.outcomes() == {}
+    assert (driver.outbox.in_flight_events, driver.outbox.in_flight_bytes) == (2, on_wire)
+    driver.outbox.disconnected()
+    driver.outbox.opened(OPENED)
+    assert driver.sent() == ["1", "2"]
+
+
 def test_the_buffer_is_bounded_in_events_and_bytes_but_takes_any_single_event() -> None:
     driver = Driver(replace(SETTINGS, max_events=2, max_bytes=500), opened=None)
     assert driver.outbox.has_room(10_000)
@@ -338,6 +375,17 @@ def test_flush_knows_what_is_unanswered_up_to_an_event() -> None:
     driver.ack(1, stored())
     assert driver.outbox.is_answered(through)
     assert not driver.outbox.is_answered(driver.outbox.last_order)
+
+
+def test_an_event_wakes_the_writer_where_it_may_change_what_is_sent_next() -> None:
+    driver = Driver(opened=PublishOpened(credit_bytes=1 << 20, max_events=16))
+    driver.add("first", lane=Priority.LOW)
+    driver.sent()
+    wakes = [driver.add(name, lane=Priority.LOW) for name in "12345"]
+    assert wakes == [True, False, False, True, False]  # the first one's linger; then a message's worth
+    assert driver.add("express")
+    assert not driver.add("another")
+    assert driver.sent() == ["express", "another", *"12345"]
 
 
 def test_idle_chains_are_forgotten_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,7 +443,11 @@ class Service:
         while sequence in self.unanswered and (not results or self.random.random() < 0.8):
             results.append(self.unanswered.pop(sequence)[0])
             sequence += 1
-        driver.ack(start, *results)
+        plain = 0
+        if self.random.random() < 0.5:
+            while plain < len(results) and results[plain] == PublishResult(offset=results[plain].offset):
+                plain += 1
+        driver.ack(start, *results[plain:], offsets=[result.offset for result in results[:plain]])
 
 
 @settings(max_examples=effort(300))
