@@ -8,33 +8,25 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from gateway_svc.clock import ClockWatch
 from gateway_svc.core.hub import Hub
-from gateway_svc.core.items import AdvanceItem, EventItem, GapItem
-from gateway_svc.core.types import TypeBook
-from gateway_svc.dispatch import Dispatcher
+from gateway_svc.core.items import AdvanceItem, GapItem
+from gateway_svc.dispatch import Dispatcher, Used
 from lanecast.core.position import Position
 from lanecast.core.priority import Priority
 from lanecast.internal.v1.stream_pb2 import StreamEventsResponseView
-from lanecast.v1.event_pb2 import EventBatch
 from lanecast.v1.publisher_pb2 import ChannelAdded
 
 log = logging.getLogger(__name__)
-
-Used = Callable[[Priority, int], None]
-"""Grants bytes of a lane to the publisher again."""
 
 
 class Intake:
     """See the module."""
 
-    def __init__(
-        self, hub: Hub, types: TypeBook, dispatcher: Dispatcher, clock: ClockWatch, on_drain: Callable[[int], None]
-    ) -> None:
+    def __init__(self, hub: Hub, dispatcher: Dispatcher, clock: ClockWatch, on_drain: Callable[[int], None]) -> None:
         self._hub = hub
-        self._types = types
         self._dispatcher = dispatcher
         self._clock = clock
         self._on_drain = on_drain
@@ -49,11 +41,10 @@ class Intake:
         for gap in view.gaps:
             await self._on_gap(GapItem.of(gap))
         if view.batches:
-            items = self._items(used, view.batches, receive_ns)
             if express:
-                self._dispatcher.express(items)
+                self._dispatcher.express(view.batches, receive_ns, used)
             else:
-                await self._dispatcher.bulk(items)
+                await self._dispatcher.bulk(view.batches, receive_ns, used)
         for advance in view.advances:
             item = AdvanceItem(advance.channel, Priority(advance.lane), advance.epoch, advance.through_offset)
             await self._dispatcher.settle(item.channel, item.lane)
@@ -80,10 +71,4 @@ class Intake:
         accepted = self._hub.accept(gap)
         if accepted is not None:
             item, feed = accepted
-            self._hub.distribute(item, list(feed.live))
-
-    def _items(self, used: Used, batches: Sequence[bytes], receive_ns: int) -> Iterator[EventItem]:
-        for raw in batches:
-            item = EventItem(EventBatch.FromString(raw), raw, self._types, receive_ns, time.time_ns())
-            used(item.lane, len(raw))
-            yield item
+            self._hub.distribute(item, feed.live_readers())

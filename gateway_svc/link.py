@@ -194,7 +194,7 @@ class Link:
         self._express = _Stream(self._express_channel, instance, EXPRESS_LANES)
         self._bulk = _Stream(self._channel, instance, BULK_LANES)
         self._clock = ClockWatch(self._express.probe, on_clock)
-        self._intake = Intake(hub, types, dispatcher, self._clock, self._on_drain)
+        self._intake = Intake(hub, dispatcher, self._clock, self._on_drain)
         self._read_page = self._unary("ReadEvents", ReadEventsRequest, ReadEventsResponse)
         self._list_types = self._unary("ListEventTypes", ListEventTypesRequest, ListEventTypesResponse)
 
