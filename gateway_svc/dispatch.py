@@ -102,10 +102,11 @@ class Dispatcher:
                 if outcome is _HELD:
                     done.append((item, []))
                     continue
+                accepted = hub.accept_on(route.feed, item)
             else:
                 item = self._parse(raw, receive_ns, now + to_wall)
                 sizes[item.lane] += len(raw)
-            accepted = hub.accept(item)
+                accepted = hub.accept(item)
             if accepted is None:
                 continue
             new, feed = accepted
@@ -121,7 +122,7 @@ class Dispatcher:
         """Write bulk batches in slices, or let them wait for company; returns when there is room for more."""
         short: list[Passed] = []
         done: list[Written] = []
-        routes, waiting, window, sizes = self._hub.routes, self._waiting, self._window, [0] * _NUMBERS
+        hub, routes, waiting, window, sizes = self._hub, self._hub.routes, self._waiting, self._window, [0] * _NUMBERS
         now = self._turn_began = time.monotonic_ns()
         to_wall = time.time_ns() - now
         for raw in batches:
@@ -147,10 +148,14 @@ class Dispatcher:
                 if outcome is _HELD:
                     done.append((item, []))
                     continue
+                accepted = hub.accept_on(feed, item)
             else:
                 item = self._parse(raw, receive_ns, now + to_wall)
                 sizes[item.lane] += len(raw)
-            await self._carry(item, due, now, done)
+                accepted = hub.accept(item)
+            if accepted is None:
+                continue
+            await self._carry(accepted, due, now, done)
             now = time.monotonic_ns()
             to_wall = time.time_ns() - now
         self._account(time.monotonic_ns())
@@ -159,11 +164,8 @@ class Dispatcher:
             self._room.clear()
             await self._room.wait()
 
-    async def _carry(self, item: EventItem, due_ns: int | None, now_ns: int, done: list[Written]) -> None:
+    async def _carry(self, accepted: tuple[Item, Feed], due_ns: int | None, now_ns: int, done: list[Written]) -> None:
         """Write a bulk batch, or let it wait: until `due_ns`, or as the window says where that is None."""
-        accepted = self._hub.accept(item)
-        if accepted is None:
-            return
         new, feed = accepted
         assert isinstance(new, EventItem)
         due = self._window.due_ns(feed, now_ns) if due_ns is None else due_ns

@@ -150,10 +150,11 @@ class Hub:
         The readers' cursors move when it is distributed, which must happen in the order of acceptance.
         """
         channel = self.channels.get(item.channel)
-        if channel is None:
-            return None
-        feed = channel.feeds[item.lane]
-        if not feed.positioned:
+        return None if channel is None else self.accept_on(channel.feeds[item.lane], item)
+
+    def accept_on(self, feed: Feed, item: Item) -> tuple[Item, Feed] | None:
+        """Do what `accept` does where the feed of the item is known."""
+        if not feed.generation:  # it is not positioned
             return None
         if (item.prev > feed.tail or item.first <= feed.tail) and self._on_break is not None:
             self._on_break(item, feed.tail)

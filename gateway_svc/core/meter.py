@@ -125,6 +125,13 @@ class _Lane:
             self.log.record_ns(stored - accepted, stride)
             self.lane_wait.record_ns(flush - stored, stride)
 
+    def ours(self, transit_ns: int, wait_ns: int, write_ns: int) -> None:
+        """Count the other hops of a batch of one event for one socket, likewise."""
+        stride = self.stride
+        self.transit.record_ns(transit_ns, stride)
+        self.edge_wait.record_ns(wait_ns, stride)
+        self.socket_write.record_ns(write_ns, stride)
+
 
 class Meter:
     """Records hops and deliveries of one process."""
@@ -208,20 +215,11 @@ class Meter:
                     route.channel, route.lane, route.generation, route.arm, (accepted,), end_ns + shift_ns
                 )
             if not number % lane.stride:
-                self._hops_of_one(lane, tail, scan.stamps(raw, said[2]), (receive_ns, send_ns, end_ns), shift_ns)
+                stored, flush = scan.later_stamps(raw)
+                lane.before_flush(scan.stamps(raw, said[2]), accepted, stored, flush)
+                lane.ours(receive_ns + shift_ns - flush, send_ns - receive_ns, end_ns - send_ns)
             if tracing is not None and tracing.wants(route, said[1], end_ns - accepted):
                 tracing.delivered(item_of(route, raw, tail, receive_ns, send_ns), 1, end_ns)
-
-    def _hops_of_one(
-        self, lane: _Lane, tail: scan.Tail, sender: tuple[int, int], ours: tuple[int, int, int], shift_ns: int
-    ) -> None:
-        """Count the hops of a batch of one event; see `_hops`. `ours` are receipt, making of the frame, and end."""
-        stride = lane.stride
-        receive_ns, send_ns, end_ns = ours
-        lane.before_flush(sender, tail[5], tail[7], tail[9])
-        lane.transit.record_ns(receive_ns + shift_ns - tail[9], stride)
-        lane.edge_wait.record_ns(send_ns - receive_ns, stride)
-        lane.socket_write.record_ns(end_ns - send_ns, stride)
 
     def _server(self, lane: _Lane, number: Priority, events: Iterable[Event], ends: Sequence[tuple[int, int]]) -> None:
         by_type = lane.by_type
@@ -230,8 +228,7 @@ class Meter:
             sketch = by_type.get(type_url)
             if sketch is None:
                 sketch = by_type[type_url] = self._sketch("server", number, type_url)
-            for sockets, end_ns in ends:
-                sketch.record_ns(end_ns - accepted, sockets)
+            sketch.record_until(accepted, ends)
 
     def _by_publisher(
         self, clock: Reading, lane: _Lane, item: EventItem, written: Sequence[tuple[int, int]]

@@ -12,44 +12,44 @@ from struct import Struct
 
 from lanecast.core import wire
 
-_TAIL = Struct("<HQHQHQHQBQ")
-_read_tail = _TAIL.unpack_from
-_TAIL_BYTES = _TAIL.size
-_FLUSH_BYTES = wire.FLUSH_TIME_BYTES
-_EVENT_TAIL_BYTES = _TAIL_BYTES - _FLUSH_BYTES
+_read_tail = Struct("<HQHQHQH8xB8x").unpack_from
+_read_later = Struct("<QxQ").unpack_from
+_TAIL_BYTES, _LATER_BYTES = 49, 17
 _EVENT, _FLUSH = 4 << 3 | 2, 5 << 3 | 1
 _OFFSET, _PREV, _ACCEPT, _STORE = (
-    int.from_bytes(wire.varint(field << 3 | 1), "little")
-    for field in (16, 17, 18, 19)
+    int.from_bytes(wire.varint(field << 3 | 1), "little") for field in (16, 17, 18, 19)
 )  # fmt: skip
+_LONG, _TOO_LONG = 0x80, 0x4000
+"""Events shorter or longer than this have another number of bytes in their length."""
 
-Tail = tuple[int, int, int, int, int, int, int, int, int, int]
-"""Offset, previous offset, times of acceptance, storing and flush, each after its tag."""
+Tail = tuple[int, int, int, int, int, int, int, int]
+"""Offset, previous offset and time of acceptance, each after its tag; then two more tags."""
 
 
 def lone_event(batch: bytes, head: bytes) -> Tail | None:
-    """Return position and stamps of a live batch with this head and one event; None: it must be parsed.
+    """Return position and acceptance of a live batch with this head and one event; None: it must be parsed.
 
     The event ends with what the log has appended to it: a sender's own fields of these numbers do not get that far.
     """
-    at, size = len(head), len(batch)
-    if size - at < _TAIL_BYTES or not batch.startswith(head) or batch[at] != _EVENT:
+    at = len(head)
+    size = len(batch)
+    room = size - at - 3 - wire.FLUSH_TIME_BYTES
+    if not _LONG <= room < _TOO_LONG or not batch.startswith(head) or batch[at] != _EVENT:
         return None
-    length = batch[at + 1]
-    at += 2
-    if length > 0x7F:
-        more = batch[at]
-        if more > 0x7F:
-            return None
-        at += 1
-        length += (more << 7) - 0x80
-    if at + length + _FLUSH_BYTES != size or length < _EVENT_TAIL_BYTES:
+    low = batch[at + 1]
+    if low + (batch[at + 2] << 7) != room + _LONG or low < _LONG:
         return None
     tail: Tail = _read_tail(batch, size - _TAIL_BYTES)
-    offset, _, prev, _, accept, _, store, _, flush, _ = tail
+    offset, _, prev, _, accept, _, store, flush = tail
     if flush != _FLUSH or store != _STORE or accept != _ACCEPT or prev != _PREV or offset != _OFFSET:
         return None
     return tail
+
+
+def later_stamps(batch: bytes) -> tuple[int, int]:
+    """Return when the event of a batch that was recognised was stored, and when the batch was flushed."""
+    stored, flushed = _read_later(batch, len(batch) - _LATER_BYTES)
+    return stored, flushed
 
 
 _CREATE, _SEND, _TTL, _KEY, _TRACE, _DATA, _TYPE = 0x29, 0x31, 0x38, 0x42, 0x4A, 0x52, 0x0A
