@@ -10,16 +10,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from gateway_svc.core.channel import Feed
 from gateway_svc.core.hub import Hub
-from gateway_svc.core.items import EventItem, Item
-from gateway_svc.core.meter import Meter
-from gateway_svc.core.subscription import Reader
+from gateway_svc.core.items import EventItem, Item, JsonEncoder
+from gateway_svc.core.meter import Meter, Passed
+from gateway_svc.core.route import item_of, learn
+from gateway_svc.core.shortcut import Outcome, deliver
 from gateway_svc.core.window import FrameWindow, Waiting
-from lanecast.core.priority import Priority
+from lanecast.core.priority import LANES, Priority
+from lanecast.core.scan import lone_event
+from lanecast.v1.event_pb2 import EventBatch
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +35,23 @@ _EARLY_NS = 500_000
 SOCKETS_PER_STAMP = 8
 """Sockets written to between two looks at the clock."""
 
+Used = Callable[[Priority, int], None]
+"""Grants bytes of a lane to the publisher again."""
+
+Written = tuple[EventItem, list[tuple[int, int]]]
+"""A batch, and how many sockets had taken it by when."""
+
+_NUMBERS = 1 + max(LANES)
+_LEFT, _SENT, _HELD = Outcome.LEFT, Outcome.SENT, Outcome.HELD
+
 
 class Dispatcher:
     """See the module. Use: `start`, `express` and `bulk`, `close`."""
 
-    def __init__(self, hub: Hub, meter: Meter) -> None:
+    def __init__(self, hub: Hub, meter: Meter, types: JsonEncoder) -> None:
         self._hub = hub
         self._meter = meter
+        self._types = types
         self._window = FrameWindow(time.monotonic_ns())
         self._waiting = Waiting()
         self._wake = asyncio.Event()
@@ -68,56 +81,131 @@ class Dispatcher:
             while (found := self._waiting.pop_any()) is not None:
                 self._write_now(*found)
 
-    def express(self, items: Iterable[EventItem]) -> None:
-        """Write express batches, without a pause."""
-        done: list[tuple[EventItem, list[tuple[int, int]]]] = []
-        began = time.monotonic_ns()
-        for item in items:
-            accepted = self._hub.accept(item)
+    def express(self, batches: Iterable[bytes], receive_ns: int, used: Used) -> None:
+        """Write express batches that came off the stream at `receive_ns`, without a pause."""
+        short: list[Passed] = []
+        done: list[Written] = []
+        hub, routes, sizes = self._hub, self._hub.routes, [0] * _NUMBERS
+        now = began = time.monotonic_ns()
+        to_wall = time.time_ns() - now
+        for raw in batches:
+            route = routes.get(raw[: raw[1] + 4])  # as `route.key_of` says
+            if route is not None and (tail := lone_event(raw, route.head)) is not None:
+                sizes[route.number] += len(raw)
+                send_ns = now + to_wall
+                outcome = deliver(route, raw, tail, receive_ns, send_ns)
+                if outcome is _SENT:
+                    now = time.monotonic_ns()
+                    short.append((route, raw, tail, send_ns, now + to_wall))
+                    continue
+                item = item_of(route, raw, tail, receive_ns, send_ns)
+                if outcome is _HELD:
+                    done.append((item, []))
+                    continue
+                accepted = hub.accept_on(route.feed, item)
+            else:
+                item = self._parse(raw, receive_ns, now + to_wall)
+                sizes[item.lane] += len(raw)
+                accepted = hub.accept(item)
             if accepted is None:
                 continue
             new, feed = accepted
             assert isinstance(new, EventItem)
-            sent = self._hub.distribute(new, list(feed.live))
-            done.append((new, [(sent, time.time_ns())] if sent else []))
+            sent = hub.distribute(new, feed.live_readers())
+            now = time.monotonic_ns()
+            done.append((new, [(sent, now + to_wall)] if sent else []))
         now = time.monotonic_ns()
         self._window.spent(now - began, now)
-        # Only now: measuring must not delay the batches behind.
-        for new, written in done:
-            self._meter.dispatched(new, written)
+        self._finish(short, done, receive_ns, sizes, used)
 
-    async def bulk(self, items: Iterable[EventItem]) -> None:
+    async def bulk(self, batches: Iterable[bytes], receive_ns: int, used: Used) -> None:
         """Write bulk batches in slices, or let them wait for company; returns when there is room for more."""
-        done: list[tuple[EventItem, list[tuple[int, int]]]] = []
-        waiting, window = self._waiting, self._window
-        self._turn_began = time.monotonic_ns()
-        for item in items:
-            accepted = self._hub.accept(item)
+        short: list[Passed] = []
+        done: list[Written] = []
+        hub, routes, waiting, window, sizes = self._hub, self._hub.routes, self._waiting, self._window, [0] * _NUMBERS
+        now = self._turn_began = time.monotonic_ns()
+        to_wall = time.time_ns() - now
+        for raw in batches:
+            route = routes.get(raw[: raw[1] + 4])  # as `route.key_of` says
+            due: int | None = None
+            if route is not None and (tail := lone_event(raw, route.head)) is not None:
+                sizes[route.number] += len(raw)
+                feed = route.feed
+                due = window.due_ns(feed, now)
+                send_ns = now + to_wall
+                outcome = _LEFT
+                if not due and feed is not self._writing and not (waiting and feed in waiting):
+                    outcome = deliver(route, raw, tail, receive_ns, send_ns)
+                if outcome is _SENT:
+                    now = feed.flushed_ns = time.monotonic_ns()
+                    short.append((route, raw, tail, send_ns, now + to_wall))
+                    if now - self._turn_began > SLICE_NS:
+                        await self._pause(now)
+                        now = self._turn_began
+                        to_wall = time.time_ns() - now
+                    continue
+                item = item_of(route, raw, tail, receive_ns, send_ns)
+                if outcome is _HELD:
+                    done.append((item, []))
+                    continue
+                accepted = hub.accept_on(feed, item)
+            else:
+                item = self._parse(raw, receive_ns, now + to_wall)
+                sizes[item.lane] += len(raw)
+                accepted = hub.accept(item)
             if accepted is None:
                 continue
-            new, feed = accepted
-            assert isinstance(new, EventItem)
-            due = window.due_ns(feed, self._turn_began)
-            if waiting and waiting.join(feed, new):
-                continue
-            if due or feed is self._writing:
-                waiting.hold(feed, new, due)
-                self._wake.set()
-                continue
-            if len(feed.live) > SOCKETS_PER_STAMP:
-                done.append((new, await self._write(new, feed)))
-                continue
-            done.append((new, self._write_few(new, feed)))
-            if feed.flushed_ns - self._turn_began > SLICE_NS:
-                self._account(feed.flushed_ns)
-                await asyncio.sleep(0)
-                self._turn_began = time.monotonic_ns()
+            await self._carry(accepted, due, now, done)
+            now = time.monotonic_ns()
+            to_wall = time.time_ns() - now
         self._account(time.monotonic_ns())
-        for new, written in done:
-            self._meter.dispatched(new, written)
+        self._finish(short, done, receive_ns, sizes, used)
         while not waiting.has_room:
             self._room.clear()
             await self._room.wait()
+
+    async def _carry(self, accepted: tuple[Item, Feed], due_ns: int | None, now_ns: int, done: list[Written]) -> None:
+        """Write a bulk batch, or let it wait: until `due_ns`, or as the window says where that is None."""
+        new, feed = accepted
+        assert isinstance(new, EventItem)
+        due = self._window.due_ns(feed, now_ns) if due_ns is None else due_ns
+        if self._waiting and self._waiting.join(feed, new):
+            return
+        if due or feed is self._writing:
+            self._waiting.hold(feed, new, due)
+            self._wake.set()
+        elif len(feed.live) > SOCKETS_PER_STAMP:
+            done.append((new, await self._write(new, feed)))
+        else:
+            done.append((new, self._write_few(new, feed)))
+            if feed.flushed_ns - self._turn_began > SLICE_NS:
+                await self._pause(feed.flushed_ns)
+
+    async def _pause(self, now_ns: int) -> None:
+        """Let the loop look at its other work."""
+        self._account(now_ns)
+        await asyncio.sleep(0)
+        self._turn_began = time.monotonic_ns()
+
+    def _parse(self, raw: bytes, receive_ns: int, send_ns: int) -> EventItem:
+        """Return the item of a batch that was not recognised, and see that those like it will be."""
+        item = EventItem(EventBatch.FromString(raw), raw, self._types, receive_ns, send_ns)
+        if item.count == 1:
+            feed = self._hub.feed(item.channel, item.lane)
+            if feed is not None:
+                learn(item, feed, self._hub.routes)
+        return item
+
+    def _finish(self, short: list[Passed], done: list[Written], receive_ns: int, sizes: list[int], used: Used) -> None:
+        """Grant what a message held, and measure it: only now, since measuring must not delay the batches in it."""
+        for lane in LANES:
+            size = sizes[lane]
+            if size:
+                used(lane, size)
+        if short:
+            self._meter.passed(short, receive_ns)
+        for item, written in done:
+            self._meter.dispatched(item, written)
 
     async def settle(self, channel: str, lane: Priority) -> None:
         """Write what waits of a channel and lane: something else is about to move its readers."""
@@ -144,7 +232,7 @@ class Dispatcher:
         """Do what `_write` does where all readers fit between two looks at the clock: most channels have one."""
         now_ns = time.time_ns()
         item.stamp(now_ns)
-        sent = self._hub.distribute(item, list(feed.live))
+        sent = self._hub.distribute(item, feed.live_readers())
         feed.flushed_ns = time.monotonic_ns()
         return [(sent, time.time_ns())] if sent else []
 
@@ -154,27 +242,25 @@ class Dispatcher:
         written: list[tuple[int, int]] = []
         now = now_ns()
         item.stamp(time.time_ns())
-        readers: list[Reader] = list(feed.live)
+        readers = feed.live_readers()
         for index in range(0, len(readers), SOCKETS_PER_STAMP):
             sent = hub.distribute(item, readers[index : index + SOCKETS_PER_STAMP])
             now = now_ns()
             if sent:
                 written.append((sent, time.time_ns()))
             if now - self._turn_began > SLICE_NS:
-                self._account(now)
                 try:
-                    await asyncio.sleep(0)
+                    await self._pause(now)
                 except asyncio.CancelledError:
                     # The batch counts as accepted: those behind here would never get it.
                     hub.distribute(item, readers[index + SOCKETS_PER_STAMP :])
                     raise
-                self._turn_began = now_ns()
         feed.flushed_ns = now
         return written
 
     def _write_now(self, feed: Feed, items: Sequence[Item]) -> None:
         for item in items:
-            sent = self._hub.distribute(item, list(feed.live))
+            sent = self._hub.distribute(item, feed.live_readers())
             if isinstance(item, EventItem):
                 self._meter.dispatched(item, [(sent, time.time_ns())] if sent else [])
 

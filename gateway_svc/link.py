@@ -1,7 +1,7 @@
 """One connection to one publisher.
 
-Owns the two streams of `StreamEvents` and what their messages mean; batches go to `dispatch`. Made anew for each
-attempt to connect; used by `upstream` only.
+Owns the two streams of `StreamEvents`; what their messages mean is `intake`'s. Made anew for each attempt to connect;
+used by `upstream` only.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,21 +17,19 @@ import grpc
 
 from gateway_svc.clock import ClockWatch
 from gateway_svc.core.hub import Hub
-from gateway_svc.core.items import AdvanceItem, EventItem, GapItem
 from gateway_svc.core.types import TypeBook
 from gateway_svc.dispatch import Dispatcher
+from gateway_svc.intake import Intake
 from lanecast.core.clock import Reading
-from lanecast.core.position import Position
 from lanecast.core.priority import BULK_LANES, EXPRESS_LANES, Priority
 from lanecast.errors import UnavailableError
 from lanecast.internal.v1.stream_pb2 import StreamEventsResponseView
 from lanecast.runtime import status, vitals
 from lanecast.runtime.channels import open_channel
-from lanecast.v1.event_pb2 import EventBatch, LanePosition
+from lanecast.v1.event_pb2 import LanePosition
 from lanecast.v1.publisher_pb2 import (
     START_LATEST,
     AddChannels,
-    ChannelAdded,
     ChannelStart,
     ClockProbe,
     GrantCredit,
@@ -189,7 +187,6 @@ class Link:
         self._pulse = vitals.Pulse()
         self._hub = hub
         self._types = types
-        self._dispatcher = dispatcher
         self._habits = habits
         self._channel = open_channel(target)
         # A connection for the express stream alone: bulk bytes that the kernel holds cannot be overtaken.
@@ -197,6 +194,7 @@ class Link:
         self._express = _Stream(self._express_channel, instance, EXPRESS_LANES)
         self._bulk = _Stream(self._channel, instance, BULK_LANES)
         self._clock = ClockWatch(self._express.probe, on_clock)
+        self._intake = Intake(hub, dispatcher, self._clock, self._on_drain)
         self._read_page = self._unary("ReadEvents", ReadEventsRequest, ReadEventsResponse)
         self._list_types = self._unary("ListEventTypes", ListEventTypesRequest, ListEventTypesResponse)
 
@@ -305,57 +303,12 @@ class Link:
         while True:
             data = await stream.read()
             self._pulse.beats += 1
-            receive_ns = time.time_ns()
-            view = StreamEventsResponseView.FromString(data)
-            # The parts of a message take effect in the order of their field numbers.
-            if view.added:
-                self._on_added(view.added)
-            for gap in view.gaps:
-                await self._on_gap(GapItem.of(gap))
-            if view.batches:
-                items = self._items(stream, view.batches, receive_ns)
-                if stream is self._express:
-                    self._dispatcher.express(items)
-                else:
-                    await self._dispatcher.bulk(items)
-            for advance in view.advances:
-                item = AdvanceItem(advance.channel, Priority(advance.lane), advance.epoch, advance.through_offset)
-                await self._dispatcher.settle(item.channel, item.lane)
-                self._hub.advance(item, time.monotonic())
-            if view.HasField("clock"):
-                self._clock.answered(view.clock, receive_ns)
-            if view.HasField("drain"):
-                self._on_drain(view.drain.grace_millis)
-
-    def _on_added(self, added: Sequence[ChannelAdded]) -> None:
-        for channel in added:
-            if channel.HasField("error"):
-                log.warning("the publisher refused the channel %s: %s", channel.channel, channel.error.message)
-                self._hub.refused(channel.channel, channel.error.message)
-                continue
-            positions = [(Priority(each.lane), Position(each.epoch, each.offset)) for each in channel.positions]
-            self._hub.positioned(channel.channel, positions)
-
-    async def _on_gap(self, gap: GapItem) -> None:
-        await self._dispatcher.settle(gap.channel, gap.lane)
-        if gap.rewinds:
-            self._hub.rewind(gap)
-            return
-        accepted = self._hub.accept(gap)
-        if accepted is not None:
-            item, feed = accepted
-            self._hub.distribute(item, list(feed.live))
+            await self._intake.take(data, stream.used, express=stream is self._express)
 
     def _on_drain(self, grace_millis: int) -> None:
         log.info("the publisher at %s is going away in %d ms", self._target, grace_millis)
         if self._habits.has_choice:
             raise UnavailableError("it is going away")
-
-    def _items(self, stream: _Stream, batches: Sequence[bytes], receive_ns: int) -> Iterator[EventItem]:
-        for raw in batches:
-            item = EventItem(EventBatch.FromString(raw), raw, self._types, receive_ns, time.time_ns())
-            stream.used(item.lane, len(raw))
-            yield item
 
     async def _learn_types(self, version: str) -> None:
         if version and version == self._types.version:

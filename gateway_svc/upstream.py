@@ -76,7 +76,7 @@ class Upstream:
     def bind(self, hub: Hub) -> None:
         """Set where everything goes; called once, before `start`."""
         self._hub = hub
-        self._dispatcher = Dispatcher(hub, self._meter)
+        self._dispatcher = Dispatcher(hub, self._meter, self._types)
 
     @property
     def connected(self) -> bool:

@@ -9,6 +9,8 @@ Only the newest generation is kept: what belongs to another one enters no verdic
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from gateway_svc.core.items import EventItem, Item
 from lanecast.core.bucketing import Arm, part
 from lanecast.core.instruments import ROLLOUT_CANDIDATE_TIME, ROLLOUT_FAULTS, ROLLOUT_LATENCY, Instruments
@@ -30,28 +32,27 @@ class ArmMeter:
         self._sketches: dict[tuple[Priority, int, str], Sketch] = {}
         self._candidate_ns = 0
 
-    def delivered(self, item: EventItem, end_ns: int) -> None:
-        """Count a batch whose last socket took it at `end_ns`."""
-        batch = item.batch
-        generation, arm = batch.generation, batch.arm
+    def delivered(
+        self, channel: str, lane: Priority, generation: int, arm: int, accepted: Iterable[int], end_ns: int
+    ) -> None:
+        """Count a batch whose last socket took it at `end_ns`, and whose events were accepted at these times."""
         if generation > self._generation:
             self._begin(generation)
         if arm == ARM_CANDIDATE:
             self._candidate_ns = end_ns  # whatever its generation: the controller waits for the last
         if generation < self._generation or not arm:
             return
-        channel = item.channel
         place = self._parts.get(channel)
         if place is None:
             place = str(part(channel))
             if len(self._parts) < MAX_PARTS:
                 self._parts[channel] = place
-        key = (item.lane, arm, place)
+        key = (lane, arm, place)
         sketch = self._sketches.get(key)
         if sketch is None:
             sketch = self._sketches[key] = self._sketch(*key)
-        for event in batch.events:
-            sketch.record_ns(end_ns - event.accept_time_unix_nano)
+        for accept_ns in accepted:
+            sketch.record_ns(end_ns - accept_ns)
 
     def broken(self, item: Item, tail: int) -> None:
         """Count a batch that does not follow where its lane stood, `tail`."""

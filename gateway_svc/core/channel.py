@@ -6,7 +6,7 @@ stream without a hole: they are kept only while a reader of the lane is replayin
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gateway_svc.core.items import AdvanceItem, GapItem, Item
 from gateway_svc.core.subscription import Reader, Subscription
@@ -25,7 +25,7 @@ class Feed:
 
     __slots__ = (
         "_ring_bytes", "advanced_at", "arrived_ns", "channel", "epoch", "floor", "flushed_ns", "gap_ns", "generation",
-        "lane", "live", "replaying", "ring", "tail",
+        "lane", "live", "lone", "readers", "replaying", "ring", "route_key", "tail",
     )  # fmt: skip
 
     def __init__(self, channel: str, lane: Priority) -> None:
@@ -37,7 +37,13 @@ class Feed:
         self.generation = 0
         """Changes when the live stream was rewound or connected anew; 0 before it was ever connected."""
         self.live: dict[Reader, None] = {}
-        """Readers on the live stream, in the order they joined."""
+        """Readers on the live stream, in the order they joined; changed by `join` and `leave`."""
+        self.lone: Reader | None = None
+        """The only reader on the live stream; None where there is none or several."""
+        self.readers: Sequence[Reader] | None = ()
+        """The same readers, for a loop that may change who is live; None: `live_readers` makes it anew."""
+        self.route_key = b""
+        """What its batches are recognised by, if they are; see `core.route`."""
         self.replaying = 0
         """Readers on their way to the live stream."""
         self.ring: list[Item] = []  # a list, since most are empty for ever and an empty deque takes 600 bytes
@@ -57,6 +63,27 @@ class Feed:
     def positioned(self) -> bool:
         """True once the publisher has said where the lane stands."""
         return self.generation > 0
+
+    def join(self, reader: Reader) -> None:
+        """Put a reader on the live stream."""
+        self.live[reader] = None
+        self._changed()
+
+    def leave(self, reader: Reader) -> None:
+        """Take a reader off the live stream."""
+        del self.live[reader]
+        self._changed()
+
+    def _changed(self) -> None:
+        self.readers = None
+        self.lone = next(iter(self.live)) if len(self.live) == 1 else None
+
+    def live_readers(self) -> Sequence[Reader]:
+        """Return the readers on the live stream as they are now."""
+        readers = self.readers
+        if readers is None:
+            readers = self.readers = tuple(self.live)
+        return readers
 
     def covers(self, epoch: str, cursor: int) -> bool:
         """Say whether a reader at this position can take the live stream without reading the log."""

@@ -11,6 +11,7 @@ from struct import Struct
 
 from google.protobuf.json_format import MessageToDict
 
+from lanecast.core import wire
 from lanecast.core.codes import Code
 from lanecast.v1.event_pb2 import GAP_REASON_AHEAD, GAP_REASON_EPOCH_UNKNOWN
 from lanecast.v1.gateway_pb2 import Error, ServerFrame
@@ -25,18 +26,35 @@ _CLOSE_CODE = Struct("!H").pack
 _MAX_CLOSE_REASON = 123
 
 
-def _frame(first: int, payload: bytes) -> bytes:
-    size = len(payload)
+def _head(first: int, size: int) -> bytes:
     if size < 126:
-        return bytes((first, size)) + payload
+        return bytes((first, size))
     if size < 65536:
-        return _HEAD16(first, 126, size) + payload
-    return _HEAD64(first, 127, size) + payload
+        return _HEAD16(first, 126, size)
+    return _HEAD64(first, 127, size)
 
 
-def binary(payload: bytes) -> bytes:
-    """Return a binary frame."""
-    return _frame(_BINARY, payload)
+def _frame(first: int, payload: bytes) -> bytes:
+    return _head(first, len(payload)) + payload
+
+
+_KEPT = 4096
+_heads: dict[int, bytes] = {}
+
+
+def events(batch: bytes, trailer: bytes = b"") -> bytes:
+    """Return the binary frame of a batch, given as its bytes and what to append to them."""
+    size = len(batch) + len(trailer)
+    return b"".join((_heads.get(size) or _events_head(size), batch, trailer))
+
+
+def _events_head(size: int) -> bytes:
+    """Return what stands before a batch of so many bytes; those of usual sizes are kept."""
+    message = wire.frame_events(size)
+    head = _head(_BINARY, len(message) + size) + message
+    if size < _KEPT:
+        _heads[size] = head
+    return head
 
 
 def text(payload: bytes) -> bytes:

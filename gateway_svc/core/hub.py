@@ -13,11 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from gateway_svc.core import route
 from gateway_svc.core.channel import Channel, Feed
 from gateway_svc.core.items import AdvanceItem, GapItem, Item
 from gateway_svc.core.limits import ADVANCE_SECONDS, SUBSCRIBE_SECONDS
 from gateway_svc.core.outbox import Verdict
 from gateway_svc.core.ports import Page, PageRequest, Publisher
+from gateway_svc.core.route import Route
 from gateway_svc.core.session import Session
 from gateway_svc.core.subscription import Reader, State, Subscription, Wanted
 from gateway_svc.core.way import Way
@@ -47,6 +49,8 @@ class Hub:
         self._publisher = publisher
         self._way = Way(publisher, count_sent)
         self.channels: dict[str, Channel] = {}
+        self.routes: dict[bytes, Route] = {}
+        """How batches of these channels are recognised; see `core.route`."""
         self._idle: dict[Channel, float | None] = {}
         """Channels nobody wants, with the time that was first noticed by `tick`."""
         self._opening: dict[Subscription, float | None] = {}
@@ -113,7 +117,7 @@ class Hub:
             feed = channel.feeds[lane]
             before, tail = feed.epoch, feed.tail
             jumped = feed.connected(position)
-            for reader in list(feed.live):
+            for reader in feed.live_readers():
                 if reader.cursor > tail and feed.epoch != before:
                     # A page had led it beyond the live stream, to a place that the new epoch may issue once more.
                     reader.epoch = before
@@ -131,6 +135,7 @@ class Hub:
         if channel is None:
             return
         self._idle.pop(channel, None)
+        self._forget_routes(channel)
         for subscription in list(channel.subscriptions):
             self._give_up(subscription, message)
 
@@ -145,10 +150,11 @@ class Hub:
         The readers' cursors move when it is distributed, which must happen in the order of acceptance.
         """
         channel = self.channels.get(item.channel)
-        if channel is None:
-            return None
-        feed = channel.feeds[item.lane]
-        if not feed.positioned:
+        return None if channel is None else self.accept_on(channel.feeds[item.lane], item)
+
+    def accept_on(self, feed: Feed, item: Item) -> tuple[Item, Feed] | None:
+        """Do what `accept` does where the feed of the item is known."""
+        if not feed.generation:  # it is not positioned
             return None
         if (item.prev > feed.tail or item.first <= feed.tail) and self._on_break is not None:
             self._on_break(item, feed.tail)
@@ -161,21 +167,31 @@ class Hub:
         """Hand an item to readers of its feed; return how many sockets have taken all of it."""
         sent = 0
         prev, first, last = item.prev, item.first, item.last
-        live = State.LIVE
+        live, binary = State.LIVE, b""
         for reader in readers:
             if reader.state is not live:
                 continue
-            if prev <= reader.cursor < first:
-                verdict = reader.session.outbox.send(reader, item)
-                if verdict is _SENT:
-                    reader.cursor = last
-                    sent += 1
-                elif verdict is _QUEUED:
-                    reader.cursor = last
-                else:
-                    self._way.overflow(reader, verdict)
-            else:
+            if not prev <= reader.cursor < first:
                 self._way.offer(reader, item)
+                continue
+            outbox = reader.session.outbox
+            if outbox.clear and outbox.binary:
+                # What `send` does, without the call: most of the work of a channel with many readers is this loop.
+                binary = binary or item.frame(True)
+                if outbox.sink.write(binary):
+                    sent += 1
+                else:
+                    outbox.hold(reader, item)
+                reader.cursor = last
+                continue
+            verdict = outbox.send(reader, item)
+            if verdict is _SENT:
+                reader.cursor = last
+                sent += 1
+            elif verdict is _QUEUED:
+                reader.cursor = last
+            else:
+                self._way.overflow(reader, verdict)
         return sent
 
     def rewind(self, gap: GapItem) -> None:
@@ -186,7 +202,7 @@ class Hub:
         feed = channel.feeds[gap.lane]
         before = feed.epoch
         feed.rewound(gap)
-        for reader in list(feed.live):
+        for reader in feed.live_readers():
             reader.epoch = before
             if gap.reason == GAP_REASON_AHEAD and reader.cursor < gap.last:
                 self._way.replay(reader)
@@ -202,7 +218,7 @@ class Hub:
         due = now - feed.advanced_at >= ADVANCE_SECONDS
         if due:
             feed.advanced_at = now
-        for reader in list(feed.live):
+        for reader in feed.live_readers():
             if reader.cursor >= item.last:
                 continue
             if due:
@@ -242,6 +258,7 @@ class Hub:
             elif now - since >= LINGER_SECONDS:
                 del self._idle[channel]
                 del self.channels[channel.name]
+                self._forget_routes(channel)
                 self._publisher.remove(channel.name)
         for subscription, since in list(self._opening.items()):
             if since is None:
@@ -249,6 +266,10 @@ class Hub:
             elif now - since >= SUBSCRIBE_SECONDS:
                 self._give_up(subscription, "")
         self._way.try_again()
+
+    def _forget_routes(self, channel: Channel) -> None:
+        for feed in channel.feeds.values():
+            route.forget(self.routes, feed)
 
     def positions(self, name: str, lanes: Sequence[Priority]) -> dict[Priority, Position] | None:
         """Return where the live stream of a channel stands; None where nobody wants the channel any more."""

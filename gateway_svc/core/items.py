@@ -8,7 +8,7 @@ client is there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gateway_svc.core import frames
 from lanecast.core import wire
@@ -24,6 +24,9 @@ from lanecast.v1.event_pb2 import (
     GapReason,
 )  # fmt: skip
 from lanecast.v1.gateway_pb2 import ServerFrame
+
+if TYPE_CHECKING:
+    from gateway_svc.core.route import Route
 
 
 class JsonEncoder(Protocol):
@@ -109,7 +112,7 @@ class Mark(NamedTuple):
 class EventItem(Item):
     """A batch of events. `raw` are the bytes it came as; they are passed on, never encoded again."""
 
-    __slots__ = ("batch", "encoder", "head", "marks", "raw", "receive_ns", "send_ns")
+    __slots__ = ("_batch", "encoder", "marks", "raw", "receive_ns", "route", "send_ns")
 
     def __init__(
         self, batch: EventBatch, raw: bytes, encoder: JsonEncoder, receive_ns: int = 0, send_ns: int = 0
@@ -127,9 +130,9 @@ class EventItem(Item):
             offset if count == 1 else events[-1].offset,
             count,
         )
-        self.batch = batch
-        self.head = head
-        """The first event: to take it out of the batch again costs a microsecond."""
+        self._batch: EventBatch | None = batch
+        self.route: Route | None = None
+        """What is known of the batch without parsing it; None: everything was parsed."""
         self.raw = raw
         self.receive_ns = receive_ns
         """When the gateway took the batch off its stream; zero where it was read from the log."""
@@ -138,6 +141,36 @@ class EventItem(Item):
         self.encoder = encoder
         self.marks: Sequence[Mark] | None = None
         """Events that may be dropped for a reader that is behind; None while no reader was. See `conflation`."""
+
+    @classmethod
+    def scanned(
+        cls, route: Route, raw: bytes, places: tuple[int, int, int], count: int, receive_ns: int, send_ns: int
+    ) -> EventItem:
+        """Return the item of a live batch that is not parsed before somebody asks for its events.
+
+        Args:
+            route: What its beginning says.
+            raw: Its bytes.
+            places: Previous offset, and offsets of the first and the last event.
+            count: Number of events.
+            receive_ns: See the attribute.
+            send_ns: See the attribute.
+        """
+        prev, first, last = places
+        item = cls.__new__(cls)
+        Item.__init__(item, route.channel, route.lane, route.epoch, prev, first, last, count)
+        item.raw, item.route, item.encoder = raw, route, route.encoder
+        item.receive_ns, item.send_ns = receive_ns, send_ns
+        item._batch = item.marks = None  # noqa: SLF001 - it is one of these
+        return item
+
+    @property
+    def batch(self) -> EventBatch:
+        """The batch, parsed."""
+        batch = self._batch
+        if batch is None:
+            batch = self._batch = EventBatch.FromString(self.raw)
+        return batch
 
     def stamp(self, send_ns: int) -> None:
         """Say that the frame is made now, unless it is made already."""
@@ -158,7 +191,7 @@ class EventItem(Item):
 
     def _build_binary(self) -> bytes:
         trailer = wire.batch_edge_times(self.receive_ns, self.send_ns) if self.receive_ns else b""
-        return frames.binary(wire.frame_events(self.raw, trailer))
+        return frames.events(self.raw, trailer)
 
     def _build_text(self) -> bytes:
         batch = self.batch
@@ -261,6 +294,8 @@ def mergeable(item: Item, following: Item) -> bool:
     """Say whether two items that stand one after the other may be sent to a protobuf client as one batch."""
     if not (isinstance(item, EventItem) and isinstance(following, EventItem)):
         return False
+    if item.route is not None and item.route is following.route:
+        return True
     one, two = item.batch, following.batch
     return (
         item.receive_ns > 0
@@ -293,7 +328,11 @@ def _one(run: list[EventItem]) -> EventItem:
     if len(run) == 1:
         return run[0]
     raw = b"".join([item.raw for item in run])
-    first = run[0]
+    first, last = run[0], run[-1]
+    route = first.route
+    if route is not None and route is last.route:
+        places, count = (first.prev, first.first, last.last), sum([item.count for item in run])
+        return EventItem.scanned(route, raw, places, count, first.receive_ns, first.send_ns)
     return EventItem(EventBatch.FromString(raw), raw, first.encoder, first.receive_ns, first.send_ns)
 
 
@@ -304,4 +343,4 @@ def merged_frame(items: Sequence[Item]) -> bytes:
         assert isinstance(item, EventItem)
         raws.append(item.raw)
         last = item
-    return frames.binary(wire.frame_events(b"".join(raws), wire.batch_edge_times(last.receive_ns, last.send_ns)))
+    return frames.events(b"".join(raws), wire.batch_edge_times(last.receive_ns, last.send_ns))

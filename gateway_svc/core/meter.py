@@ -11,8 +11,10 @@ from collections.abc import Iterable, Sequence
 from gateway_svc.core.arms import ArmMeter
 from gateway_svc.core.backlog import Entry, Totals
 from gateway_svc.core.items import EventItem, Item
+from gateway_svc.core.route import Route, item_of
 from gateway_svc.core.tracing import Tracing
 from gateway_svc.core.types import TypeBook
+from lanecast.core import scan
 from lanecast.core.channel import is_reserved
 from lanecast.core.clock import SAME, Reading
 from lanecast.core.instruments import (
@@ -41,6 +43,10 @@ _MAX_CLIENT_MICROS = 60_000_000
 _MAX_SAMPLES = 64
 COARSE_NS = {lane: int(seconds * 1e9 / 2) for lane, seconds in BUDGET_SECONDS.items()}
 """A clock bound above this, in nanoseconds, makes a sample coarse."""
+
+Passed = tuple[Route, bytes, scan.Tail, int, int]
+"""A batch of one event that one socket took, what is known of it, when its frame was made and when it was taken."""
+
 _NUMBERS = frozenset(int(lane) for lane in LANES)
 
 
@@ -51,7 +57,9 @@ class _Lane:
         "batch_size",
         "batches",
         "by_type",
+        "by_url",
         "coarse",
+        "coarse_ns",
         "delivered",
         "edge_wait",
         "end_to_end",
@@ -59,6 +67,7 @@ class _Lane:
         "lane_wait",
         "last_mile",
         "log",
+        "lone",
         "sdk_queue",
         "server",
         "sizes",
@@ -68,7 +77,9 @@ class _Lane:
         "usual",
     )  # fmt: skip
 
-    def __init__(self, instruments: Instruments, lane: str) -> None:
+    def __init__(self, instruments: Instruments, number: Priority) -> None:
+        lane = number.name
+
         def hop(name: str) -> Sketch:
             return instruments.sketch(HOP_DURATION, hop=name, lane=lane)
 
@@ -85,11 +96,41 @@ class _Lane:
         self.end_to_end = instruments.sketch(DELIVERY_DURATION, scope="end_to_end", lane=lane)
         self.by_type: dict[str, Sketch] = {}
         """Of the server latency, by the URL of the type."""
+        self.by_url: dict[bytes, Sketch] = {}
+        """The same, by the bytes of the URL."""
+        self.coarse_ns = COARSE_NS[number]
         self.delivered = instruments.counter(EVENT_DELIVERED, lane=lane)
         self.sizes: dict[int, int] = {}
-        """Batches since the last export by the number of their events."""
+        """Batches since the last export by the number of their events, but for those in `lone`."""
+        self.lone = 0
+        """Batches of one event since the last export that came by `passed`."""
         self.batch_size = instruments.sketch(BATCH_SIZE, lane=lane, role="gateway")
         self.coarse = instruments.counter(CLOCK_COARSE, lane=lane)
+
+    def met(self, url: bytes) -> None:
+        """Note that a type was met, if it was: what stands where its URL is expected may be something else."""
+        sketch = self.by_type.get(url.decode(errors="replace"))
+        if sketch is not None:
+            self.by_url[url] = sketch
+
+    def before_flush(self, sender: tuple[int, int], accepted: int, stored: int, flush: int) -> None:
+        """Count the hops of an event before the batch was flushed, as often as the stride says."""
+        created, sent = sender
+        stride = self.stride
+        if sent:
+            if created:
+                self.sdk_queue.record_ns(sent - created, stride)
+            self.ingest.record_ns(accepted - sent, stride)
+        if stored:
+            self.log.record_ns(stored - accepted, stride)
+            self.lane_wait.record_ns(flush - stored, stride)
+
+    def ours(self, transit_ns: int, wait_ns: int, write_ns: int) -> None:
+        """Count the other hops of a batch of one event for one socket, likewise."""
+        stride = self.stride
+        self.transit.record_ns(transit_ns, stride)
+        self.edge_wait.record_ns(wait_ns, stride)
+        self.socket_write.record_ns(write_ns, stride)
 
 
 class Meter:
@@ -98,7 +139,7 @@ class Meter:
     def __init__(self, instruments: Instruments, types: TypeBook, totals: Totals) -> None:
         self._instruments = instruments
         self._types = types
-        self._lanes = {lane: _Lane(instruments, lane.name) for lane in LANES}
+        self._lanes = {lane: _Lane(instruments, lane) for lane in LANES}
         # A list is a fifth of the look-up: the hash of a member of an enumeration is computed in Python.
         self._by_number = [self._lanes[Priority(number or 1)] for number in range(1 + max(LANES))]
         self._synthetic = {lane: instruments.counter(SYNTHETIC_DELIVERED, lane=lane.name) for lane in LANES}
@@ -136,16 +177,49 @@ class Meter:
         if self.clock is not None:
             ends, received_ns = self._by_publisher(self.clock, lane, item, written)
         if ends and batch.generation:
-            self.arms.delivered(item, ends[-1][1])
+            accepted = [event.accept_time_unix_nano for event in batch.events]
+            self.arms.delivered(item.channel, item.lane, batch.generation, batch.arm, accepted, ends[-1][1])
         lane.batches += 1
         sizes = lane.sizes
         sizes[count] = sizes[count] + 1 if count in sizes else 1
         if ends:
-            self._server(lane, item.lane, (item.head,) if count == 1 else batch.events, ends)
+            self._server(lane, item.lane, batch.events, ends)
         if not lane.batches % lane.stride:
             self._hops(lane, item, written, received_ns)
         if self.tracing is not None and written:
             self.tracing.delivered(item, sum(number for number, _ in written), written[-1][1])
+
+    def passed(self, batches: Iterable[Passed], receive_ns: int) -> None:
+        """Count batches of one event that one socket each took: what `dispatched` does, and without parsing them.
+
+        What is not said in the usual places, or a type that was not met yet in its lane, is left to `dispatched`.
+        """
+        clock, tracing, lanes = self.clock, self.tracing, self._by_number
+        shift_ns, bound_ns = (0, 0) if clock is None else (clock.shift_ns, clock.bound_ns)
+        for route, raw, tail, send_ns, end_ns in batches:
+            lane = lanes[route.number]
+            said = None if route.reserved else scan.sender(raw, route.address, route.start)
+            sketch = None if said is None else lane.by_url.get(said[0])
+            if said is None or sketch is None or bound_ns > lane.coarse_ns:
+                self.dispatched(item_of(route, raw, tail, receive_ns, send_ns), [(1, end_ns)])
+                if said is not None:
+                    lane.met(said[0])
+                continue
+            lane.delivered.value += 1
+            lane.lone += 1
+            lane.batches = number = lane.batches + 1
+            accepted = tail[5]
+            sketch.record_ns(end_ns + shift_ns - accepted)
+            if route.generation:
+                self.arms.delivered(
+                    route.channel, route.lane, route.generation, route.arm, (accepted,), end_ns + shift_ns
+                )
+            if not number % lane.stride:
+                stored, flush = scan.later_stamps(raw)
+                lane.before_flush(scan.stamps(raw, said[2]), accepted, stored, flush)
+                lane.ours(receive_ns + shift_ns - flush, send_ns - receive_ns, end_ns - send_ns)
+            if tracing is not None and tracing.wants(route, said[1], end_ns - accepted):
+                tracing.delivered(item_of(route, raw, tail, receive_ns, send_ns), 1, end_ns)
 
     def _server(self, lane: _Lane, number: Priority, events: Iterable[Event], ends: Sequence[tuple[int, int]]) -> None:
         by_type = lane.by_type
@@ -154,8 +228,7 @@ class Meter:
             sketch = by_type.get(type_url)
             if sketch is None:
                 sketch = by_type[type_url] = self._sketch("server", number, type_url)
-            for sockets, end_ns in ends:
-                sketch.record_ns(end_ns - accepted, sockets)
+            sketch.record_until(accepted, ends)
 
     def _by_publisher(
         self, clock: Reading, lane: _Lane, item: EventItem, written: Sequence[tuple[int, int]]
@@ -169,25 +242,15 @@ class Meter:
     def _hops(self, lane: _Lane, item: EventItem, written: Sequence[tuple[int, int]], received_ns: int) -> None:
         """Count the hops of a batch; `received_ns` is its receipt by the publisher's clock, 0 where that is unknown."""
         flush, stride = item.batch.flush_time_unix_nano, lane.stride
-        for event in (item.head,) if item.count == 1 else item.batch.events:
-            self._before_flush(lane, event, event.accept_time_unix_nano, flush)
+        for event in item.batch.events:
+            sender = event.create_time_unix_nano, event.send_time_unix_nano
+            lane.before_flush(sender, event.accept_time_unix_nano, event.store_time_unix_nano, flush)
         count = item.count * stride
         if received_ns:
             lane.transit.record_ns(received_ns - flush, count)
         lane.edge_wait.record_ns(item.send_ns - item.receive_ns, count)
         for number, end_ns in written:
             lane.socket_write.record_ns(end_ns - item.send_ns, count * number)
-
-    def _before_flush(self, lane: _Lane, event: Event, accepted: int, flush: int) -> None:
-        sent, stored, stride = event.send_time_unix_nano, event.store_time_unix_nano, lane.stride
-        if sent:
-            created = event.create_time_unix_nano
-            if created:
-                lane.sdk_queue.record_ns(sent - created, stride)
-            lane.ingest.record_ns(accepted - sent, stride)
-        if stored:
-            lane.log.record_ns(stored - accepted, stride)
-            lane.lane_wait.record_ns(flush - stored, stride)
 
     def _flushed(self, item: EventItem, end_ns: int) -> None:
         if is_reserved(item.channel):
@@ -292,6 +355,9 @@ class Meter:
             lane.batches = 0
             for size, number in lane.sizes.items():
                 lane.batch_size.record(size, number)
+            if lane.lone:
+                lane.batch_size.record(1, lane.lone)
+                lane.lone = 0
             lane.sizes.clear()
         for (dropped_in, reason), events in self._totals.take_dropped().items():
             self._instruments.counter(EVENT_DROPPED, lane=dropped_in.name, reason=reason).add(events)

@@ -72,16 +72,18 @@ class _Backlog:
 class Outbox:
     """The outbox of one connection."""
 
-    __slots__ = ("_backlog", "_binary", "_limits", "_now", "_sink", "_totals", "clear", "closed")
+    __slots__ = ("_backlog", "_limits", "_now", "_totals", "binary", "clear", "closed", "sink")
 
     def __init__(
         self, sink: Sink, limits: SessionLimits, totals: Totals, now: Callable[[], float], *, binary: bool
     ) -> None:
-        self._sink = sink
+        self.sink = sink
+        """Only to be written to while the outbox is clear; what it does not take goes to `hold`."""
         self._limits = limits
         self._totals = totals
         self._now = now
-        self._binary = binary
+        self.binary = binary
+        """True for a client that speaks protobuf."""
         self._backlog: _Backlog | None = None
         self.clear = True
         """True while nothing waits."""
@@ -95,22 +97,26 @@ class Outbox:
 
     def send(self, reader: Reader, item: Item) -> Verdict:
         """Send an item, or let it wait, or say that it does not fit. The reader's cursor must not be moved yet."""
-        frame = item.frame(self._binary)
+        frame = item.frame(self.binary)
         if self.clear:
-            if self._sink.write(frame):
+            if self.sink.write(frame):
                 return Verdict.SENT
-            self._block().in_flight.append(Entry(reader, item, reader.cursor, 0))
+            self.hold(reader, item)
             return Verdict.QUEUED
         if self.closed:
             return Verdict.QUEUED
         return self._enqueue(Entry(reader, item, reader.cursor, len(frame)))
+
+    def hold(self, reader: Reader, item: Item) -> None:
+        """Wait for a sink that did not take all of an item, which nothing was waiting before."""
+        self._block().in_flight.append(Entry(reader, item, reader.cursor, 0))
 
     def control(self, frame: bytes) -> bool:
         """Send an answer, before everything else that waits; False where too many wait already."""
         if self.closed:
             return True
         if self.clear:
-            if not self._sink.write(frame):
+            if not self.sink.write(frame):
                 self._block()
             return True
         backlog = self._block()
@@ -132,7 +138,7 @@ class Outbox:
             if not chunk:
                 self._backlog, self.clear = None, True
                 return done
-            if not self._sink.write(chunk):
+            if not self.sink.write(chunk):
                 backlog.in_flight = entries
                 return done
             done += entries
@@ -158,7 +164,7 @@ class Outbox:
     def _block(self) -> _Backlog:
         self.clear = False
         if self._backlog is None:
-            self._backlog = _Backlog(self._totals, binary=self._binary)
+            self._backlog = _Backlog(self._totals, binary=self.binary)
         return self._backlog
 
     def _enqueue(self, entry: Entry) -> Verdict:
@@ -209,14 +215,14 @@ class Outbox:
     def _name_losses(self, backlog: _Backlog) -> list[bytes]:
         named = [shed(loss.first, loss.before, loss.last, loss.missing) for loss in backlog.shed.values()]
         backlog.shed.clear()
-        return [gap.frame(self._binary) for gap in named]
+        return [gap.frame(self.binary) for gap in named]
 
     def _take_lane(self, backlog: _Backlog, lane: Priority, parts: list[bytes], entries: list[Entry], room: int) -> int:
         queue = backlog.lanes[lane]
         while queue.entries and room > 0:
             run = self._take_run(queue)
             first = run[0].item
-            frame = first.frame(self._binary) if len(run) == 1 else merged_frame([entry.item for entry in run])
+            frame = first.frame(self.binary) if len(run) == 1 else merged_frame([entry.item for entry in run])
             entries += run
             parts.append(frame)
             room -= len(frame)
@@ -226,7 +232,7 @@ class Outbox:
         """Take the next entry, and those behind it that may share its frame."""
         run = [queue.pop()]
         events, size = run[0].item.count, run[0].size
-        while queue.entries and self._binary:
+        while queue.entries and self.binary:
             following = queue.entries[0]
             events += following.item.count
             size += following.size

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from gateway_svc.core.items import EventItem
+from gateway_svc.core.route import Route
 from lanecast.core.policy import BUILT_IN, DEFAULT
 from lanecast.core.priority import Priority
 from lanecast.core.spans import SYSTEM, Allowance, Attributes, NotedSpan, SpanSink, is_sampled
-from lanecast.v1.event_pb2 import Event, EventBatch
+from lanecast.v1.event_pb2 import Event
 from lanecast.v1.gateway_pb2 import ReceiptSample
 
 BROWSER = "lanecast-browser"
@@ -64,7 +65,16 @@ class Tracing:
         if sampled:
             self._sink.add(_batch_span(item, sampled, sockets, end_ns))
         if not batch.replayed:
-            self._note_late(item, sockets, end_ns, _limit_ns(batch, item.lane))
+            self._note_late(item, sockets, end_ns, _limit_ns(batch.policy, item.lane))
+
+    def wants(self, route: Route, context: bytes, age_ns: int) -> bool:
+        """Say whether `delivered` would note anything of an event with this context that was so old when it left."""
+        if is_sampled(context):
+            return True
+        limit_ns = route.limit_ns
+        if limit_ns is None:
+            limit_ns = route.limit_ns = _limit_ns(route.policy, route.lane)
+        return age_ns > limit_ns
 
     def receipt(self, sample: ReceiptSample, last_mile_micros: int) -> None:
         """Note the span of a browser, if it is about an event that was sent to one and is sampled."""
@@ -119,8 +129,8 @@ class Tracing:
             self._sink.add(span)
 
 
-def _limit_ns(batch: EventBatch, lane: Priority) -> int:
-    return int(BUILT_IN.get(batch.policy, DEFAULT).lanes[lane].limit_seconds * 1e9)
+def _limit_ns(policy: str, lane: Priority) -> int:
+    return int(BUILT_IN.get(policy, DEFAULT).lanes[lane].limit_seconds * 1e9)
 
 
 def _batch_span(item: EventItem, sampled: Sequence[Event], sockets: int, end_ns: int) -> NotedSpan:

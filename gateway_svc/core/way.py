@@ -55,7 +55,7 @@ class Way:
         if reader.state is State.LIVE:
             # The log may have begun epochs while it was live; its cursor is good in the latest.
             reader.epoch = reader.epoch or reader.feed.epoch
-            del reader.feed.live[reader]
+            reader.feed.leave(reader)
         elif reader.state is State.REPLAYING:
             reader.feed.replay_ended()
         elif reader.state is State.SPOOLED and reader.session.spooled:
@@ -94,7 +94,7 @@ class Way:
         reader.state = State.LIVE
         reader.epoch = ""
         reader.overrun = False
-        reader.feed.live[reader] = None
+        reader.feed.join(reader)
 
     def join_or_read(self, reader: Reader) -> None:
         """Let a reader go on from its cursor: on the live stream where that covers it, else from the log."""

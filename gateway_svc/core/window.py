@@ -60,11 +60,16 @@ class FrameWindow:
         gap = now_ns - feed.arrived_ns
         feed.arrived_ns = now_ns
         # A moving average over about four events; the first gap counts as a long one.
-        feed.gap_ns += (min(gap, _LONGEST_GAP_NS) - feed.gap_ns) >> 2
-        if not self.width_ns:
+        average = feed.gap_ns
+        if gap > _LONGEST_GAP_NS:
+            gap = _LONGEST_GAP_NS
+        average += gap - average >> 2
+        feed.gap_ns = average
+        width = self.width_ns
+        if average > width or not width:  # the ceiling is asked for last: it is never above the width
             return 0
-        width = min(self.width_ns, CEILING_NS[feed.lane])
-        if feed.gap_ns > width:
+        width = min(width, CEILING_NS[feed.lane])
+        if average > width:
             return 0
         due = feed.flushed_ns + width
         return due if due > now_ns else 0
@@ -89,6 +94,9 @@ class Waiting:
 
     def __len__(self) -> int:
         return len(self._items)
+
+    def __contains__(self, feed: Feed) -> bool:
+        return feed in self._items
 
     def join(self, feed: Feed, item: EventItem) -> bool:
         """Put an item behind those of its feed that wait already; False where none does."""

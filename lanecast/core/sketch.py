@@ -62,6 +62,26 @@ class Sketch:
         if self.minimum_ns is None or duration < self.minimum_ns:
             self.minimum_ns = duration
 
+    def record_until(self, start_ns: int, ends: Iterable[tuple[int, int]]) -> None:
+        """Count the durations from one start to several ends, each given as how often and when."""
+        counts = self.counts
+        low, high = self.minimum_ns, self.maximum_ns
+        for count, end_ns in ends:
+            duration = end_ns - start_ns
+            if duration <= 0:
+                self.minimum_ns, self.maximum_ns = low, high
+                self.record_ns(duration, count)
+                low, high = self.minimum_ns, self.maximum_ns
+                continue
+            index = ceil((log2(duration) - _SHIFT) * _PER_OCTAVE) - 1
+            counts[0 if index < 0 else index if index < BUCKETS else BUCKETS - 1] += count
+            self.sum_ns += duration * count
+            if duration > high:
+                high = duration
+            if low is None or duration < low:
+                low = duration
+        self.minimum_ns, self.maximum_ns = low, high
+
     def record(self, value: int, count: int = 1) -> None:
         """Count a quantity in whole units, up to 256: a batch of so many events."""
         self.record_ns(value * 1_000_000_000, count)

@@ -59,6 +59,8 @@ _BATCH_GENERATION = _tag(11, _VARINT)
 
 _STREAM_BATCH = _tag(4, _LEN)
 _FRAME_EVENTS = _tag(3, _LEN)
+_EDGE_TIMES = Struct("<BQBQ").pack
+_EDGE_RECEIVE_TAG, _EDGE_SEND_TAG = _BATCH_EDGE_RECEIVE_TIME[0], _BATCH_EDGE_SEND_TIME[0]
 
 
 def text_field(tag: bytes, text: str) -> bytes:
@@ -132,8 +134,7 @@ def replayed_batch(head: bytes, events: list[bytes]) -> bytes:
 
 def batch_edge_times(receive_time_unix_nano: int, send_time_unix_nano: int) -> bytes:
     """Return the bytes a gateway appends to a batch that it passes on."""
-    received, sent = _FIXED64(receive_time_unix_nano), _FIXED64(send_time_unix_nano)
-    return _BATCH_EDGE_RECEIVE_TIME + received + _BATCH_EDGE_SEND_TIME + sent
+    return _EDGE_TIMES(_EDGE_RECEIVE_TAG, receive_time_unix_nano, _EDGE_SEND_TAG, send_time_unix_nano)
 
 
 def stream_batch(data: bytes) -> bytes:
@@ -141,6 +142,6 @@ def stream_batch(data: bytes) -> bytes:
     return _STREAM_BATCH + varint(len(data)) + data
 
 
-def frame_events(data: bytes, trailer: bytes = b"") -> bytes:
-    """Return the `ServerFrame` that carries one batch, given as its bytes and what to append to them."""
-    return b"".join((_FRAME_EVENTS, varint(len(data) + len(trailer)), data, trailer))
+def frame_events(size: int) -> bytes:
+    """Return what stands before a batch of so many bytes in the `ServerFrame` that carries it."""
+    return _FRAME_EVENTS + varint(size)

@@ -11,10 +11,11 @@ from gateway_svc.core.limits import SessionLimits
 from gateway_svc.core.ports import Page, PageRequest
 from gateway_svc.core.session import Session, SessionContext
 from gateway_svc.core.types import TypeBook
+from lanecast.core import wire
 from lanecast.core.position import Position
 from lanecast.core.priority import LANES, Priority
 from lanecast.errors import TokenError
-from lanecast.v1.event_pb2 import Event, EventBatch
+from lanecast.v1.event_pb2 import ARM_CANDIDATE, Event, EventBatch
 from lanecast.v1.gateway_pb2 import ClientFrame, Hello, Receipt, ServerFrame, Subscribe
 
 EPOCH = "A"
@@ -123,7 +124,7 @@ class World:
 
     def live(self, item: Item) -> int:
         accepted = self.hub.accept(item)
-        return self.hub.distribute(accepted[0], list(accepted[1].live)) if accepted else 0
+        return self.hub.distribute(accepted[0], accepted[1].live_readers()) if accepted else 0
 
     def _verify(self, token: str) -> FakeIdentity:
         if token not in self.tokens:
@@ -157,6 +158,29 @@ def event(offset: int, prev: int, size: int = 0, key: str = "", ttl_millis: int 
 def item(events: list[Event], channel: str = "c", lane: Priority = Priority.HIGH, *, live: bool = True) -> EventItem:
     batch = EventBatch(channel=channel, lane=lane.wire_value, epoch=EPOCH, events=events, replayed=not live)
     return EventItem(batch, batch.SerializeToString(), TypeBook(), 5 if live else 0, 6 if live else 0)
+
+
+def stored(
+    offset: int,
+    prev: int,
+    channel: str = "c",
+    lane: Priority = Priority.HIGH,
+    *,
+    policy: str = "default",
+    epoch: str = EPOCH,
+    generation: int = 0,
+    flush_ns: int = 4_000,
+    **fields: object,
+) -> bytes:
+    """Return a batch of one event as the publisher sends it: what the SDK made, and what the log knows of it."""
+    sent = Event(id=f"e{offset}", source="test", channel=channel, priority=lane.wire_value)
+    sent.create_time_unix_nano, sent.send_time_unix_nano = 500, 1_000
+    sent.data.type_url, sent.data.value = "type.googleapis.com/test", b"x" * 40
+    for name, value in fields.items():
+        setattr(sent, name, value)
+    data = sent.SerializeToString() + wire.event_position(offset, prev, 2_000) + wire.event_store_time(3_000)
+    arm = ARM_CANDIDATE if generation else 0
+    return wire.batch(wire.batch_head(channel, lane, epoch, policy, arm, generation), [data], flush_ns)
 
 
 def page(events: list[Event], covered: int, lane: Priority, *, more: bool = False, channel: str = "c") -> Page:

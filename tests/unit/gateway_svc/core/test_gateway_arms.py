@@ -22,6 +22,12 @@ def item(
     return EventItem(made, b"", ENCODER)
 
 
+def deliver(meter: ArmMeter, batch: EventItem, end_ns: int) -> None:
+    parsed = batch.batch
+    accepted = [each.accept_time_unix_nano for each in parsed.events]
+    meter.delivered(batch.channel, batch.lane, parsed.generation, parsed.arm, accepted, end_ns)
+
+
 def series(instruments: Instruments, name: str) -> dict[tuple[str, ...], int]:
     values: dict[tuple[str, ...], int] = {}
     for key, sketch in instruments.take_sketches():
@@ -36,9 +42,9 @@ def series(instruments: Instruments, name: str) -> dict[tuple[str, ...], int]:
 def test_each_event_counts_once_in_its_arm_and_part() -> None:
     instruments = Instruments()
     meter = ArmMeter(instruments)
-    meter.delivered(item(ARM_CANDIDATE, 3, 1, 2), 5_000)
-    meter.delivered(item(ARM_BASELINE, 3, 3, channel="d"), 5_000)
-    meter.delivered(item(ARM_UNSPECIFIED, 3, 4), 5_000)
+    deliver(meter, item(ARM_CANDIDATE, 3, 1, 2), 5_000)
+    deliver(meter, item(ARM_BASELINE, 3, 3, channel="d"), 5_000)
+    deliver(meter, item(ARM_UNSPECIFIED, 3, 4), 5_000)
     assert series(instruments, ROLLOUT_LATENCY) == {
         ("candidate", "3", "HIGH", str(part("c"))): 2,
         ("control", "3", "HIGH", str(part("d"))): 1,
@@ -48,9 +54,9 @@ def test_each_event_counts_once_in_its_arm_and_part() -> None:
 def test_a_new_generation_drops_the_old_and_old_batches_do_not_count() -> None:
     instruments = Instruments()
     meter = ArmMeter(instruments)
-    meter.delivered(item(ARM_CANDIDATE, 3), 5_000)
-    meter.delivered(item(ARM_BASELINE, 4), 5_000)
-    meter.delivered(item(ARM_CANDIDATE, 3), 9_000)
+    deliver(meter, item(ARM_CANDIDATE, 3), 5_000)
+    deliver(meter, item(ARM_BASELINE, 4), 5_000)
+    deliver(meter, item(ARM_CANDIDATE, 3), 9_000)
     assert list(series(instruments, ROLLOUT_LATENCY)) == [("control", "4", "HIGH", str(part("c")))]
     assert [(key.name, value) for key, value in instruments.read_gauges()] == [(ROLLOUT_CANDIDATE_TIME, 9_000 / 1e9)]
 
@@ -58,7 +64,7 @@ def test_a_new_generation_drops_the_old_and_old_batches_do_not_count() -> None:
 def test_breaks_in_the_order_are_told_apart_and_replay_is_none() -> None:
     instruments = Instruments()
     meter = ArmMeter(instruments)
-    meter.delivered(item(ARM_CANDIDATE, 3), 5_000)
+    deliver(meter, item(ARM_CANDIDATE, 3), 5_000)
     meter.broken(item(ARM_CANDIDATE, 3, 9, prev=7), 5)
     meter.broken(item(ARM_CANDIDATE, 3, 4, 5), 5)
     meter.broken(item(ARM_CANDIDATE, 3, 5, 6), 5)

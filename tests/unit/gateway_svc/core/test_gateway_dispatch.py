@@ -6,11 +6,11 @@ import asyncio
 import time
 
 import pytest
-from gateway_fakes import EPOCH, FakeSink, World, event, item, subscribe
+from gateway_fakes import EPOCH, FakeSink, World, stored, subscribe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway_svc.core.items import AdvanceItem, EventItem
+from gateway_svc.core.items import AdvanceItem
 from gateway_svc.core.meter import Meter
 from gateway_svc.core.types import TypeBook
 from gateway_svc.core.window import FrameWindow
@@ -18,8 +18,8 @@ from gateway_svc.dispatch import Dispatcher
 from lanecast.core.instruments import Instruments
 from lanecast.core.priority import Priority
 
-READERS = {"a": 60, "b": 10}
-"""Unlike, so that one channel's queue is still being written when the other's batch is done."""
+READERS = {"a": 60, "b": 10, "c": 1}
+"""Unlike, so that a queue is still being written when another channel's batch is done; one alone is a case apart."""
 
 MS = 1_000_000
 
@@ -27,11 +27,11 @@ MS = 1_000_000
 class Model:
     def __init__(self) -> None:
         self.world = World()
-        self.dispatcher = Dispatcher(self.world.hub, Meter(Instruments(), TypeBook(), self.world.totals))
+        self.dispatcher = Dispatcher(self.world.hub, Meter(Instruments(), TypeBook(), self.world.totals), TypeBook())
         self.sinks: list[FakeSink] = []
         self.policies = ["default"]
         """Batches of unlike policies share no frame."""
-        self.offset: dict[str, int] = {"a": 0, "b": 0}
+        self.offset: dict[str, int] = dict.fromkeys(READERS, 0)
         for channel in self.offset:
             for _ in range(READERS[channel]):
                 session, sink = self.world.session()
@@ -41,14 +41,17 @@ class Model:
         for sink in self.sinks:
             sink.frames()
 
-    def items(self, channel: str, count: int) -> list[EventItem]:
+    def batches(self, channel: str, count: int) -> list[bytes]:
         """Return the next events of a channel, a batch each, as they come from the publisher under little load."""
         made = []
         for _ in range(count):
             offset = self.offset[channel] = self.offset[channel] + 1
-            made.append(item([event(offset, offset - 1)], channel, Priority.LOW))
-            made[-1].batch.policy = self.policies[offset % len(self.policies)]
+            policy = self.policies[offset % len(self.policies)]
+            made.append(stored(offset, offset - 1, channel, Priority.LOW, policy=policy))
         return made
+
+    async def bulk(self, channel: str, count: int) -> None:
+        await self.dispatcher.bulk(self.batches(channel, count), 1, lambda *_: None)
 
     def press(self, channel: str, width_ns: int) -> None:
         """Make a channel one that has just sent a frame and is busy, in a process under pressure."""
@@ -70,7 +73,7 @@ Step = tuple[str, int, int, str]
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from("ab"),
+            st.sampled_from("abc"),
             st.integers(1, 6),
             st.sampled_from([0, 1, 2**63]),
             st.sampled_from(["", "advance", "flush"]),
@@ -93,7 +96,7 @@ async def _deliver(steps: list[Step], patch: pytest.MonkeyPatch) -> None:
     for channel, count, due, then in steps:
         # 0: at once; 1: waits, and is due already; 2^63: waits to the end.
         patch.setattr(FrameWindow, "due_ns", lambda *_, due=due: due)
-        await dispatcher.bulk(model.items(channel, count))
+        await model.bulk(channel, count)
         if then == "flush":
             await dispatcher.flush()
         elif then == "advance":
@@ -101,7 +104,7 @@ async def _deliver(steps: list[Step], patch: pytest.MonkeyPatch) -> None:
             await dispatcher.settle(channel, Priority.LOW)
             hub.advance(AdvanceItem(channel, Priority.LOW, EPOCH, through), 0.0)
     await dispatcher.close()
-    for sink, channel in zip(model.sinks, "a" * READERS["a"] + "b" * READERS["b"], strict=True):
+    for sink, channel in zip(model.sinks, "".join(name * count for name, count in READERS.items()), strict=True):
         assert model.received(sink) == list(range(1, model.offset[channel] + 1))
     assert not model.world.publisher.requests, "a reader had a hole"
 
@@ -110,7 +113,7 @@ async def test_a_queue_leaves_by_itself_when_it_is_due() -> None:
     model = Model()
     model.dispatcher.start()
     model.press("a", 20 * MS)
-    await model.dispatcher.bulk(model.items("a", 5))
+    await model.bulk("a", 5)
     assert all(not sink.data for sink in model.sinks), "all five wait"
     while not model.sinks[READERS["a"] - 1].data:
         await asyncio.sleep(0)
@@ -126,10 +129,10 @@ async def test_a_flush_waits_for_a_queue_that_is_being_written(monkeypatch: pyte
     model.policies = ["one", "other"]
     dispatcher = model.dispatcher
     dispatcher.start()
-    await dispatcher.bulk(model.items("a", 4))
+    await model.bulk("a", 4)
     while dispatcher._writing is None:
         await asyncio.sleep(0)
-    await dispatcher.bulk(model.items("a", 2))
+    await model.bulk("a", 2)
     await dispatcher.flush()
     assert [model.received(sink) for sink in model.sinks[: READERS["a"]]] == [[1, 2, 3, 4, 5, 6]] * READERS["a"]
     assert not model.world.publisher.requests
@@ -140,14 +143,14 @@ async def test_a_wall_clock_that_is_set_back_holds_nothing_up(monkeypatch: pytes
     model = Model()
     model.dispatcher.start()
     model.press("a", 20 * MS)
-    await model.dispatcher.bulk(model.items("a", 1))
+    await model.bulk("a", 1)
     now_ns = time.time_ns
     monkeypatch.setattr("gateway_svc.dispatch.time.time_ns", lambda: now_ns() - 3_600_000 * MS)
     for _ in range(2):  # what waited when the clock was set, and what comes afterwards
         while model.dispatcher._waiting or model.dispatcher._writing is not None:
             await asyncio.sleep(0)
         if model.offset["a"] == 1:
-            await model.dispatcher.bulk(model.items("a", 5))
+            await model.bulk("a", 5)
     assert [model.received(sink) for sink in model.sinks[: READERS["a"]]] == [[1, 2, 3, 4, 5, 6]] * READERS["a"]
     await model.dispatcher.close()
 
@@ -157,7 +160,7 @@ async def test_a_stream_that_breaks_in_the_middle_of_a_batch_leaves_nobody_out(
 ) -> None:
     monkeypatch.setattr("gateway_svc.dispatch.SLICE_NS", 0)  # a pause after each stamp
     model = Model()
-    reading = asyncio.create_task(model.dispatcher.bulk(model.items("a", 1)))
+    reading = asyncio.create_task(model.bulk("a", 1))
     await asyncio.sleep(0)
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
