@@ -12,6 +12,7 @@ import asyncio
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from lanecast.ai.v1 import concierge_pb2
@@ -37,7 +38,7 @@ class _Subscriber:
     def __init__(self) -> None:
         self.at_ns = 0
 
-    def offer(self, _group: Group, _now_ns: int) -> None:
+    def offer(self, _groups: Sequence[Group], _now_ns: int) -> None:
         self.at_ns = time.perf_counter_ns()
 
 

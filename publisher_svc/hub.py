@@ -16,32 +16,33 @@ from publisher_svc.core.group import Group
 class Receiver(Protocol):
     """A subscribing stream, as far as dispatch needs it."""
 
-    def offer(self, group: Group, now_ns: int) -> None:
-        """Take a group of new events, at this time on the wall clock. Must not wait and must not fail."""
+    def offer(self, groups: Sequence[Group], now_ns: int) -> None:
+        """Take groups of new events in log order, at this time on the wall clock. Must not wait and must not fail."""
 
 
 class Hub:
     """Passes new events to those who subscribed to their channel."""
 
     def __init__(self) -> None:
-        self._receivers: dict[tuple[str, Priority], list[Receiver]] = {}
+        self.subscribed: dict[tuple[str, Priority], tuple[Receiver, ...]] = {}
+        """Who is subscribed to a channel and lane, where anybody is. To be read only: dispatch looks each event up."""
 
     def join(self, channel: str, lanes: Iterable[Priority], receiver: Receiver) -> None:
         """Send the events of some lanes of a channel to a receiver from now on."""
         for lane in lanes:
-            receivers = self._receivers.setdefault((channel, lane), [])
+            receivers = self.subscribed.get((channel, lane), ())
             if receiver not in receivers:
-                receivers.append(receiver)
+                self.subscribed[channel, lane] = (*receivers, receiver)
 
     def leave(self, channel: str, lanes: Iterable[Priority], receiver: Receiver) -> None:
         """Send these events to a receiver no more."""
         for lane in lanes:
-            receivers = self._receivers.get((channel, lane), [])
-            if receiver in receivers:
-                receivers.remove(receiver)
-                if not receivers:
-                    del self._receivers[channel, lane]
+            left = tuple(each for each in self.subscribed.get((channel, lane), ()) if each is not receiver)
+            if left:
+                self.subscribed[channel, lane] = left
+            else:
+                self.subscribed.pop((channel, lane), None)
 
     def receivers(self, key: tuple[str, Priority]) -> Sequence[Receiver]:
         """Return who is subscribed to a channel and lane."""
-        return self._receivers.get(key, ())
+        return self.subscribed.get(key, ())

@@ -44,7 +44,7 @@ from publisher_svc.core.registry import TypeRegistry
 from publisher_svc.core.sparing import Sparing
 from publisher_svc.core.tail import Tail
 from publisher_svc.core.tracing import Tracing
-from publisher_svc.hub import Hub
+from publisher_svc.hub import Hub, Receiver
 from publisher_svc.log.base import ChannelLane, Entry, EventLog, LogError
 
 log = logging.getLogger(__name__)
@@ -343,29 +343,41 @@ class Ingest:
         now_ns = time.time_ns()
         stored = wire.event_store_time(now_ns)
         self._tail.add(fresh)
+        subscribed, heads = self._hub.subscribed, self._heads
+        offers: dict[tuple[Receiver, ...], list[Group]] = {}
+        if self._timed or len({entry.key for entry in fresh}) < len(fresh):
+            self._group(fresh, stored, offers)
+        else:
+            for entry in fresh:  # as good as always where there are many channels: each event is a group of its own
+                key = entry.key
+                receivers = subscribed.get(key)
+                if receivers is not None:
+                    data = entry.data + stored
+                    head = heads.get(key) or self.batch_head(key)
+                    group = Group(key[0], key[1], head, [data], entry.offset, len(data))
+                    if receivers in offers:
+                        offers[receivers].append(group)
+                    else:
+                        offers[receivers] = [group]
+        for receivers, groups in offers.items():
+            for receiver in receivers:
+                receiver.offer(groups, now_ns)
+
+    def _group(self, fresh: Sequence[Entry], stored: bytes, offers: dict[tuple[Receiver, ...], list[Group]]) -> None:
+        """Put events into groups by channel and lane, and these to those who take them."""
         wanted: dict[ChannelLane, list[Entry]] = {}
         for entry in fresh:
-            same = wanted.get(entry.key)
-            if same is None:
-                wanted[entry.key] = [entry]
-            else:
-                same.append(entry)
+            wanted.setdefault(entry.key, []).append(entry)
         for key, entries in wanted.items():
-            receivers = self._hub.receivers(key)
-            if not receivers:
+            receivers = self._hub.subscribed.get(key)
+            if receivers is None:
                 continue
-            head = self._heads.get(key) or self.batch_head(key)
+            head = self.batch_head(key)
             groups: Iterable[Group]
-            if len(entries) == 1:
-                data = entries[0].data + stored
-                groups = (Group(*key, head, [data], entries[0].offset, len(data)),)
-            else:
-                groups = groups_of(*key, head, [(entry.offset, entry.data + stored) for entry in entries])
+            groups = groups_of(*key, head, [(entry.offset, entry.data + stored) for entry in entries])
             if self._timed and any(entry.ends_ns for entry in entries):
                 groups = marked(groups, [(entry.offset, entry.prev_offset, entry.ends_ns) for entry in entries])
-            for group in groups:
-                for receiver in receivers:
-                    receiver.offer(group, now_ns)
+            offers.setdefault(receivers, []).extend(groups)
 
     def _trace(self, batch: list[_Waiting]) -> None:
         """Note the spans of what was committed, after everything that somebody waits for."""

@@ -176,9 +176,9 @@ class _Stream:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def offer(self, group: Group, now_ns: int) -> None:
+    def offer(self, groups: Sequence[Group], now_ns: int) -> None:
         """Take new events; see `hub.Receiver`."""
-        if self._downstream.offer(group, now_ns):
+        if self._downstream.offer_all(groups, now_ns):
             self._wake.set()
 
     def switch(self) -> None:

@@ -104,23 +104,26 @@ def batch(head: bytes, events: list[bytes], flush_time_unix_nano: int) -> bytes:
     return b"".join(parts)
 
 
-def lone_batch(head: bytes, event: bytes) -> tuple[bytes, int]:
-    """Return a live batch of one event as `stream_batch(batch(...))` has it, but for the flush time at its end.
+def lone_batch(parts: list[bytes], head: bytes, event: bytes, flush_time: bytes) -> int:
+    """Append a live batch of one event, as `stream_batch(batch(...))` has it, to `parts`; return the batch's size.
 
-    Returns:
-        The bytes, to which `flush_time` is to be appended, and the size of the batch itself.
+    `flush_time` comes from `batch_flush_time`. The parts of a message are joined once, when it has all its batches.
     """
-    length = varint(len(event))
-    size = len(head) + len(_BATCH_EVENT) + len(length) + len(event) + FLUSH_TIME_BYTES
-    return b"".join((_STREAM_BATCH, varint(size), head, _BATCH_EVENT, length, event)), size
+    length = len(event)
+    prefix = _SMALL[length] if length < _MADE else varint(length)
+    size = len(head) + len(prefix) + length + _LONE_BYTES
+    parts += (
+        _STREAM_BATCH, _SMALL[size] if size < _MADE else varint(size), head, _BATCH_EVENT, prefix, event, flush_time,
+    )  # fmt: skip
+    return size
 
 
-def flush_time(unix_nano: int) -> bytes:
-    """Return the bytes that complete a `lone_batch`."""
+def batch_flush_time(unix_nano: int) -> bytes:
+    """Return the bytes that give a batch its flush time."""
     return _BATCH_FLUSH_TIME + _FIXED64(unix_nano)
 
 
-FLUSH_TIME_BYTES = 9
+_LONE_BYTES = len(_BATCH_EVENT) + len(_BATCH_FLUSH_TIME) + 8
 
 
 def replayed_batch(head: bytes, events: list[bytes]) -> bytes:

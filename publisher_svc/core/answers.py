@@ -24,6 +24,9 @@ MAX_RESULTS = 2_000
 _ACKS, _EPOCH, _FIRST_SEQUENCE, _RESULT, _OFFSET, _DUPLICATE = b"\x12", b"\x0a", b"\x10", b"\x1a", b"\x08", b"\x10\x01"
 _STORED = tuple(_RESULT + varint(len(_OFFSET) + size) + _OFFSET for size in range(13))
 """What stands before the offset in the result of a stored event, by the length of the rest."""
+_LAST = tuple(bytes((value,)) for value in range(0x80))
+_FIRST = tuple(bytes((value | 0x80,)) for value in range(0x80))
+"""The first byte of an offset's varint, by its seven lowest bits: as the only byte, and with more behind it."""
 
 
 class Stored(Protocol):
@@ -56,16 +59,11 @@ class Answers:
 
     def add(self, first_sequence: int, results: Sequence[Stored | Refusal | None]) -> None:
         """Answer events in a row, of which `first_sequence` is the first one's number on the stream."""
-        last = self._messages[-1] if self._messages else None
-        if type(last) is not _Acks or last.next_sequence != first_sequence or last.count >= MAX_RESULTS:
-            last = _Acks(first_sequence)
-            self._messages.append(last)
-        last.count += len(results)
-        last.next_sequence += len(results)
-        parts = last.parts
+        acks = self._acks(first_sequence, len(results))
+        parts = acks.parts
         if self._offsets and not parts:
             stored = _stored(results)
-            last.offsets += stored
+            acks.offsets += stored
             results = results[len(stored) :]
         for result in results:
             if isinstance(result, Refusal):
@@ -77,6 +75,35 @@ class Answers:
                 if result.duplicate:
                     offset += _DUPLICATE
                 parts.append(_STORED[len(offset)] + offset)
+
+    def add_run(self, first_sequence: int, first_offset: int, count: int) -> None:
+        """Answer events in a row that were stored in a row, none of which was there already.
+
+        Their offsets differ in the lowest byte only, but for one in 128: so there is no work for each event.
+        """
+        acks = self._acks(first_sequence, count)
+        parts = acks.parts
+        end = first_offset + count
+        if self._offsets and not parts:
+            acks.offsets += range(first_offset, end)
+            return
+        while first_offset < end:
+            through = min(end, (first_offset | 0x7F) + 1)
+            rest, bytes_ = (varint(first_offset >> 7), _FIRST) if first_offset > 0x7F else (b"", _LAST)
+            head = _STORED[1 + len(rest)]
+            low = first_offset & 0x7F
+            parts += (head, (rest + head).join(bytes_[low : low + through - first_offset]), rest)
+            first_offset = through
+
+    def _acks(self, first_sequence: int, count: int) -> _Acks:
+        """Return the message in which the next `count` results go, and count them."""
+        last = self._messages[-1] if self._messages else None
+        if type(last) is not _Acks or last.next_sequence != first_sequence or last.count >= MAX_RESULTS:
+            last = _Acks(first_sequence)
+            self._messages.append(last)
+        last.count += count
+        last.next_sequence += count
+        return last
 
     def take(self) -> tuple[bytes, int]:
         """Return the next message, and how many events it answers."""

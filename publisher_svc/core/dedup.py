@@ -61,6 +61,19 @@ class DedupWindow:
         if self._leaving is not None:
             self._drop_some(self._leaving)
 
+    def add_all(self, marks: list[int], first: int, time_ns: int) -> None:
+        """Remember events that were accepted together and stored in a row, from offset `first` on."""
+        if time_ns >= self._newest.end_ns:
+            self._start_bucket(time_ns)
+        parts, newest, offset = self._parts, self._newest, first
+        for mark in marks:
+            parts[mark & _PART][mark] = offset
+            offset += 1
+        newest.marks += marks
+        newest.last_offset = offset - 1
+        if self._leaving is not None:
+            self._drop_some(self._leaving, _DROPS * len(marks))
+
     def fill(self, seen: Iterable[tuple[int, int, int]]) -> None:
         """Remember many events, each a fingerprint with its offset and log time: `add`, without a call for each."""
         parts, bucket = self._parts, self._newest
@@ -94,13 +107,13 @@ class DedupWindow:
                 self._drop_some(self._leaving)
             self._leaving = self._buckets.popleft()
 
-    def _drop_some(self, bucket: _Bucket) -> None:
+    def _drop_some(self, bucket: _Bucket, count: int = _DROPS) -> None:
         marks, parts, last = bucket.marks, self._parts, bucket.last_offset
-        for mark in marks[-_DROPS:]:
+        for mark in marks[-count:]:
             part = parts[mark & _PART]
             if part.get(mark, last + 1) <= last:  # not one that was used again since
                 del part[mark]
-        del marks[-_DROPS:]
+        del marks[-count:]
         if not marks:
             self._leaving = None
 

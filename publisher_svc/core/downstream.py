@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from math import ceil
 
+from lanecast.core import wire
 from lanecast.core.policy import DEFAULT, Policy
 from lanecast.core.priority import LANES, Priority
 from publisher_svc.core.arms import Arms
@@ -30,6 +31,7 @@ from publisher_svc.core.flow import (
     leave_at_once,
     refilled,
     take_batch,
+    take_lone,
 )
 from publisher_svc.core.group import Group
 from publisher_svc.core.tally import COMPANY, BatchTally
@@ -143,17 +145,30 @@ class Downstream:
             self._lanes[lane].credit += size
 
     def offer(self, group: Group, now_ns: int) -> bool:
-        """Take a group of new events; return True where there is something to do for the stream's shell."""
-        state = self._lanes.get(group.lane)
-        subscription = state.subscriptions.get(group.channel) if state is not None else None
-        if state is None or subscription is None or not subscription.live or group.last_offset <= subscription.cursor:
-            return False
-        flow = subscription.flow
-        if flow.bytes + group.size > self._max_queue_bytes or flow.events >= MAX_QUEUE_EVENTS:
-            self._fall_behind(state, group.channel, subscription)
-            return True
-        self._enqueue(state, subscription, group, now_ns)
-        return True
+        """Take one group of new events; see `offer_all`."""
+        return self.offer_all((group,), now_ns)
+
+    def offer_all(self, groups: Iterable[Group], now_ns: int) -> bool:
+        """Take groups of new events; return True where there is something to do for the stream's shell."""
+        lanes, enqueue, most = self._lanes, self._enqueue, self._max_queue_bytes
+        busy = False
+        for group in groups:
+            state = lanes.get(group.lane)
+            subscription = state.subscriptions.get(group.channel) if state is not None else None
+            if (
+                state is None
+                or subscription is None
+                or not subscription.live
+                or group.last_offset <= subscription.cursor
+            ):
+                continue
+            busy = True
+            flow = subscription.flow
+            if flow.bytes + group.size > most or flow.events >= MAX_QUEUE_EVENTS:
+                self._fall_behind(state, group.channel, subscription)
+            else:
+                enqueue(state, subscription, group, now_ns)
+        return busy
 
     def lagging(self) -> Iterator[tuple[str, Priority, int]]:
         """Yield channel, lane and cursor of what is behind, whether or not there is credit to go on."""
@@ -263,9 +278,15 @@ class Downstream:
         self, lane: Priority, state: LaneQueues, flow: Flow, reason: str, parts: list[bytes], room: Room, now_ns: int
     ) -> None:
         lone = 0
+        at_once = 1 if self._timed else room.events
+        flush_time = wire.batch_flush_time(now_ns)
         while flow.ready and state.credit > 0 and room.events > 0 and room.size > 0:
             if self._timed:
                 self._expire(flow, room)
+            single = take_lone(state, flow, room, parts, flush_time, at_once)
+            if single:
+                lone += single
+                continue
             before = flow.events
             parts.append(take_batch(state, flow, room, now_ns))
             taken = before - flow.events

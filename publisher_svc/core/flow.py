@@ -146,13 +146,45 @@ def drop_queue(subscription: Subscription) -> None:
     subscription.queued.clear()
 
 
+def take_lone(state: LaneQueues, flow: Flow, room: Room, parts: list[bytes], flush_time: bytes, most: int) -> int:
+    """Take single events, up to `most`, as long as the channel whose turn it is has no more; return how many.
+
+    In most channels no other event has come since the last message. Does for each what `take_batch` does.
+    """
+    ready, append = flow.ready, wire.lone_batch
+    credit, most, left, size = state.credit, min(most, room.events), room.size, 0
+    taken: list[str] = []
+    for channel, subscription in ready.items():
+        if credit <= 0 or left <= 0 or len(taken) >= most:
+            break
+        queued = subscription.queued
+        group = queued[0]
+        if len(queued) > 1 or len(group.events) != 1 or group.replayed or group.missing:
+            break
+        queued.clear()
+        subscription.before_queue = group.last_offset
+        credit -= append(parts, group.head, group.events[0], flush_time)
+        size += group.size
+        left -= group.size + _BATCH_OVERHEAD
+        taken.append(channel)
+    if len(taken) == len(ready):
+        ready.clear()
+    else:
+        for channel in taken:
+            del ready[channel]
+    flow.events -= len(taken)
+    flow.bytes -= size
+    room.events -= len(taken)
+    room.size = left
+    state.credit = credit
+    return len(taken)
+
+
 def take_batch(state: LaneQueues, flow: Flow, room: Room, now_ns: int) -> bytes:
     """Take one batch of the channel that waits longest; a message has at most one of each channel and lane."""
     channel, subscription = next(iter(flow.ready.items()))
     queued = subscription.queued
     first = queued[0]
-    if len(queued) == 1 and len(first.events) == 1 and not (first.replayed or first.missing):
-        return _take_lone(state, flow, subscription, room, now_ns)
     events: list[bytes] = []
     size = taken = 0
     for group in queued:
@@ -175,17 +207,3 @@ def take_batch(state: LaneQueues, flow: Flow, room: Room, now_ns: int) -> bytes:
     data = wire.replayed_batch(first.head, events) if first.replayed else wire.batch(first.head, events, now_ns)
     state.credit -= len(data)  # exactly what the subscriber counts, or the credit drifts
     return notice(first) + wire.stream_batch(data) if first.missing else wire.stream_batch(data)
-
-
-def _take_lone(state: LaneQueues, flow: Flow, subscription: Subscription, room: Room, now_ns: int) -> bytes:
-    """Take a single event: in most channels no other has come since the last message. Does what `_take_batch` does."""
-    group = subscription.queued.pop()
-    subscription.before_queue = group.last_offset
-    del flow.ready[group.channel]
-    flow.events -= 1
-    flow.bytes -= group.size
-    room.events -= 1
-    room.size -= group.size + _BATCH_OVERHEAD
-    data, size = wire.lone_batch(group.head, group.events[0])
-    state.credit -= size
-    return data + wire.flush_time(now_ns)

@@ -70,13 +70,14 @@ class Tail:
         """Add the newest events of the log."""
         lanes, order, size = self._lanes, self._order, self._bytes
         for entry in entries:
-            lane = lanes.get(entry.key)
+            key, data = entry.key, entry.data
+            lane = lanes.get(key)
             if lane is None:
-                lane = lanes[entry.key] = _Lane(entry.key, entry.prev_offset)
+                lane = lanes[key] = _Lane(key, entry.prev_offset)
             lane.offsets.append(entry.offset)
-            lane.events.append(entry.data)
+            lane.events.append(data)
             order.append(lane)
-            size += len(entry.data) + _OVERHEAD
+            size += len(data) + _OVERHEAD
         while size > self._max_bytes:
             oldest = order.popleft()
             oldest.previous = oldest.offsets.popleft()

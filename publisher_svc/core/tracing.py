@@ -18,13 +18,19 @@ from lanecast.v1.event_pb2 import Event
 class Entry(Protocol):
     """An event that went through a commit; see `publisher_svc.log.base.Entry`."""
 
-    channel: str
-    lane: Priority
     event_id: str
     data: bytes
     accept_ns: int
     offset: int
     duplicate: bool
+
+    @property
+    def channel(self) -> str:
+        """Its channel."""
+
+    @property
+    def lane(self) -> Priority:
+        """Its lane."""
 
 
 class Tracing:

@@ -30,14 +30,9 @@ class LogFullError(LogError):
 class Entry:
     """An event on its way into the log. `append` sets `offset`, `prev_offset`, `duplicate` and the end of `data`."""
 
-    __slots__ = (
-        "accept_ns", "channel", "data", "duplicate", "ends_ns", "event_id", "key", "lane", "mark", "offset",
-        "prev_offset",
-    )  # fmt: skip
+    __slots__ = ("accept_ns", "data", "duplicate", "ends_ns", "event_id", "key", "mark", "offset", "prev_offset")
 
     def __init__(self, channel: str, lane: Priority, event_id: str, data: bytes, accept_ns: int) -> None:
-        self.channel = channel
-        self.lane = lane
         self.event_id = event_id
         self.data = data
         """The serialised event; with its position appended once it is stored."""
@@ -51,6 +46,16 @@ class Entry:
         """When its time to live ends, on the monotonic clock; 0: never."""
         self.duplicate = False
         """True: an event with this id was there already, at `offset`; nothing was stored."""
+
+    @property
+    def channel(self) -> str:
+        """The channel of the event. What is done for every event reads `key`."""
+        return self.key[0]
+
+    @property
+    def lane(self) -> Priority:
+        """The lane of the event."""
+        return self.key[1]
 
     def __repr__(self) -> str:
         return f"Entry({self.channel!r}, {self.lane.name}, {self.event_id!r}, offset={self.offset})"

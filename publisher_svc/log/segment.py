@@ -28,7 +28,11 @@ CREATE TABLE IF NOT EXISTS event (
     data BLOB NOT NULL
 );
 """
-_INSERT = "INSERT INTO event VALUES (?, ?, ?, ?, ?)"
+_ROW = "(?, ?, ?, ?, ?)"
+_MAX_ROWS = 64
+"""Most events stored by one statement. A statement for each number is kept prepared, of which there are up to 100."""
+_INSERTS = tuple("INSERT INTO event VALUES " + ", ".join([_ROW] * rows) for rows in range(_MAX_ROWS + 1))  # noqa: S608
+"""The statement for each number of rows: a transaction of its own, in one call, where nothing else belongs to it."""
 _SUFFIX = ".sqlite"
 _NAME = re.compile(r"[0-9]{12}\.sqlite")
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -155,21 +159,24 @@ class SegmentWriter:
         Raises:
             LogFullError: no room. LogError: any other failure. Nothing of the batch is stored in either case.
         """
-        connection, lanes, heads = self._connection, self._lanes, self.heads
+        connection, lanes = self._connection, self._lanes
+        keys = [entry.key for entry in entries]
+        numbers = [lanes.get(key) for key in keys]
         added: list[ChannelLane] = []
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            for entry in entries:
-                if entry.key not in lanes:
-                    self._add_lane(entry.key)
-                    added.append(entry.key)
-            rows = [
-                (entry.offset, lanes[entry.key], entry.prev_offset, entry.accept_ns, entry.data) for entry in entries
-            ]
-            connection.executemany(_INSERT, rows)
-            connection.execute("COMMIT")
-            for entry in entries:
-                heads[entry.key] = entry.offset
+            if None in numbers or len(entries) > _MAX_ROWS:
+                connection.execute("BEGIN IMMEDIATE")
+                for key in keys:
+                    if key not in lanes:
+                        self._add_lane(key)
+                        added.append(key)
+                numbers = [lanes[key] for key in keys]
+                for first in range(0, len(entries), _MAX_ROWS):
+                    self._insert(entries[first : first + _MAX_ROWS], numbers[first : first + _MAX_ROWS])
+                connection.execute("COMMIT")
+            else:
+                self._insert(entries, numbers)
+            self.heads.update([(entry.key, entry.offset) for entry in entries])
         except apsw.Error as error:
             no_room = isinstance(error, apsw.FullError) or connection.system_errno in _NO_ROOM
             for key in added:
@@ -178,6 +185,12 @@ class SegmentWriter:
             if no_room:
                 raise LogFullError(f"no room for events in {self.path.parent}: free disk space") from error
             raise LogError(f"cannot store events in {self.path}: {error}") from error
+
+    def _insert(self, entries: Sequence[Entry], numbers: Sequence[int | None]) -> None:
+        values: list[int | bytes | None] = []
+        for entry, number in zip(entries, numbers, strict=True):
+            values += (entry.offset, number, entry.prev_offset, entry.accept_ns, entry.data)
+        self._connection.execute(_INSERTS[len(entries)], values)
 
     def sync(self) -> None:
         """Flush the write-ahead log to the disk; may run in another thread than `insert`.

@@ -169,10 +169,11 @@ class SqliteEventLog:
         self._sink = sink
 
     def append_nowait(self, entries: Sequence[Entry]) -> bool:
-        marks = {entry.mark for entry in entries}
-        if len(marks) < len(entries) or self._dedup.knows_any(marks):
+        marks = [entry.mark for entry in entries]
+        if len(set(marks)) < len(marks) or self._dedup.knows_any(marks):
             return False  # perhaps duplicates: the first copies have to be looked at
         self._place(entries)
+        self._dedup.add_all(marks, self._end + 1, entries[0].accept_ns)
         self._store(entries)
         return True
 
@@ -306,20 +307,20 @@ class SqliteEventLog:
                 entry.offset, entry.duplicate = found, True
                 continue
             self._place([entry], len(fresh))
+            self._dedup.add(entry.mark, entry.offset, entry.accept_ns)
             fresh.append(entry)
         return fresh
 
     def _place(self, fresh: Sequence[Entry], ahead: int = 0) -> None:
         """Give entries that repeat nothing the positions that are next, behind `ahead` others that are not stored."""
-        heads, remember, end = self._heads, self._dedup.add, self._end + ahead
+        heads, position, end = self._heads, wire.event_position, self._end + ahead
         for entry in fresh:
             end += 1
             key = entry.key
             previous = heads.get(key, 0)
-            entry.offset, entry.prev_offset = end, previous
-            entry.data += wire.event_position(end, previous, entry.accept_ns)
-            heads[key] = end
-            remember(entry.mark, end, entry.accept_ns)
+            entry.offset = heads[key] = end
+            entry.prev_offset = previous
+            entry.data += position(end, previous, entry.accept_ns)
 
     # Segments
 

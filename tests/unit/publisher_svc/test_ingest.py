@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -37,8 +37,8 @@ class Delivered:
     def __init__(self) -> None:
         self.offsets: list[int] = []
 
-    def offer(self, group: Group, now_ns: int) -> None:
-        self.offsets += [Event.FromString(data).offset for data in group.events]
+    def offer(self, groups: Sequence[Group], now_ns: int) -> None:
+        self.offsets += [Event.FromString(data).offset for group in groups for data in group.events]
 
 
 class World:
@@ -133,9 +133,11 @@ def fail_inserts(patch: pytest.MonkeyPatch, error: Callable[[], Exception] | Non
         def __getattr__(self, name: str) -> object:
             return getattr(self._connection, name)
 
-        def executemany(self, *_: object) -> None:
+        def execute(self, statement: str, *values: object) -> object:
             assert error is not None
-            raise error()
+            if statement.startswith("INSERT INTO event"):
+                raise error()
+            return self._connection.execute(statement, *values)  # type: ignore[arg-type]
 
     real = SegmentWriter.insert
 

@@ -161,9 +161,9 @@ class PublisherProcess:
         entry.offset, entry.prev_offset = offset, previous
         self.tail.add([entry])
         head = wire.batch_head(*key, self.log.lineage.current)
-        for group in groups_of(*key, head, [(offset, data)]):
-            for receiver in self.hub.receivers(key):
-                receiver.offer(group, 0)
+        groups = list(groups_of(*key, head, [(offset, data)]))
+        for receiver in self.hub.receivers(key):
+            receiver.offer(groups, 0)
         return offset
 
 

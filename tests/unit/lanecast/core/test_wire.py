@@ -87,8 +87,9 @@ def test_batches_and_frames_are_what_the_generated_classes_would_say(
     one.CopyFrom(live)
     del one.events[1:]
     one.flush_time_unix_nano = flushed or 1
-    data, size = wire.lone_batch(head, content[0].SerializeToString())
-    data += wire.flush_time(flushed or 1)
+    parts = [b""]
+    size = wire.lone_batch(parts, head, content[0].SerializeToString(), wire.batch_flush_time(flushed or 1))
+    data = b"".join(parts)
     same(data, StreamEventsResponse(batches=[one]))
     assert [len(raw) for raw in StreamEventsResponseView.FromString(data).batches] == [size]
 

@@ -155,8 +155,10 @@ async def test_a_failed_commit_takes_everything_back(tmp_path: Path, monkeypatch
         def __getattr__(self, name: str) -> object:
             return getattr(connection, name)
 
-        def executemany(self, *_: object) -> None:
-            raise apsw.FullError("database or disk is full")
+        def execute(self, statement: str, *values: object) -> object:
+            if statement.startswith("INSERT INTO event"):
+                raise apsw.FullError("database or disk is full")
+            return connection.execute(statement, *values)  # type: ignore[arg-type]
 
     monkeypatch.setattr(writer, "_connection", Full())
     with pytest.raises(LogFullError, match="free disk space"):

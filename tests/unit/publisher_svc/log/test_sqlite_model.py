@@ -119,7 +119,8 @@ class LogModel(RuleBasedStateMachine):
                 return getattr(real, name)
 
             def execute(self, statement: str, *arguments: object) -> object:
-                if statement == "COMMIT":
+                alone = statement.startswith("INSERT INTO event") and not real.in_transaction
+                if statement == "COMMIT" or alone:
                     raise apsw.FullError("database or disk is full")
                 return real.execute(statement, *arguments)  # type: ignore[arg-type]
 

@@ -1,0 +1,279 @@
+"""What an event costs the publisher, step by step, without gRPC: `python -m bench.publisher_cpu`.
+
+Owns the load (the headline's mix, payloads and channels, in messages as the SDK writes them) and the clock that is read
+where one step ends and the next begins. The real parts do the work: ingest, the embedded log, one subscribing gateway
+with its two streams, the answers of one publishing stream. Run by hand; docs/performance.md has the figures.
+
+Processor time of this thread, best of several rounds: what a neighbour adds is never negative. For instructions, which
+no neighbour changes, run it under `valgrind --tool=callgrind` with `--rounds 1` and two values of `--of`, and divide
+the difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import uuid_utils
+from google.protobuf.message import Message
+
+from lanecast.ai.v1 import analytics_pb2, bots_pb2, concierge_pb2, strategy_pb2
+from lanecast.core.instruments import Instruments
+from lanecast.core.limits import BULK_BATCH_BYTES, BULK_BATCH_EVENTS
+from lanecast.core.policy import DEFAULT
+from lanecast.core.priority import BULK_LANES, EXPRESS_LANES, LANES, Priority
+from lanecast.publisher.core.encoding import EventEncoder, publish_message, route_prefix
+from lanecast.v1.event_pb2 import PRIORITY_CRITICAL, Event
+from lanecast.v1.publisher_pb2 import PublishEventStreamRequest, PublishMessage
+from publisher_svc.core.activity import Activity
+from publisher_svc.core.admission import LoadLimit, ProducerOrder
+from publisher_svc.core.answers import Answers
+from publisher_svc.core.arms import Arms
+from publisher_svc.core.downstream import Downstream
+from publisher_svc.core.expiry import Expiry
+from publisher_svc.core.group import Group
+from publisher_svc.core.registry import TypeRegistry
+from publisher_svc.core.tail import Tail
+from publisher_svc.core.tally import BatchTally
+from publisher_svc.hub import Hub
+from publisher_svc.ingest import Ingest, Submission
+from publisher_svc.log.base import Entry, Sink
+from publisher_svc.log.sqlite import SqliteEventLog
+
+STEPS = ("parse", "check and queue", "log", "dispatch", "acknowledge", "messages out")
+_CHANNELS, _EVENTS_PER_SECOND, _WEIGHTS = 1_000, 10_000, (1, 9, 60, 30)
+_ANSWERED_EVERY = 7
+"""Messages in for one of acknowledgements: a busy stream is answered every 8 ms."""
+_CREDIT = 1 << 40
+
+
+class _Steps:
+    """Processor time by step."""
+
+    def __init__(self) -> None:
+        self.spent = dict.fromkeys(STEPS, 0)
+        self._since = 0
+        self._own = min(self._look() for _ in range(1_000))
+
+    @staticmethod
+    def _look() -> int:
+        """Return what looking at the clock costs: a microsecond, which is taken off each step."""
+        return -(time.thread_time_ns() - time.thread_time_ns())
+
+    def start(self) -> None:
+        self._since = time.thread_time_ns()
+
+    def end(self, step: str) -> None:
+        now = time.thread_time_ns()
+        self.spent[step] += max(0, now - self._since - self._own)
+        self._since = now
+
+
+class _TimedLog(SqliteEventLog):
+    """The embedded log, which tells where its part begins and ends."""
+
+    steps: _Steps
+
+    def deliver_to(self, sink: Sink) -> None:
+        def timed(fresh: Sequence[Entry]) -> None:
+            self.steps.end("log")
+            sink(fresh)
+            self.steps.end("dispatch")
+
+        super().deliver_to(timed)
+
+    def append_nowait(self, entries: Sequence[Entry]) -> bool:
+        self.steps.end("check and queue")
+        stored = super().append_nowait(entries)
+        self.steps.end("log")
+        return stored
+
+
+class _Gateway:
+    """The two streams of a gateway, as far as they cost the publisher's core anything."""
+
+    def __init__(self, channels: Sequence[str], arms: Arms) -> None:
+        expiry = Expiry(time.monotonic_ns, time.time_ns, lambda _lane, _events: None)
+        tally = BatchTally()
+        self.streams = [
+            Downstream(
+                lanes,
+                dict.fromkeys(lanes, _CREDIT),
+                max_message_events=events,
+                max_message_bytes=size,
+                expiry=expiry,
+                tally=tally,
+                arms=arms,
+            )
+            for lanes, events, size in (
+                (EXPRESS_LANES, 256, 256 * 1024),
+                (BULK_LANES, BULK_BATCH_EVENTS, BULK_BATCH_BYTES),
+            )
+        ]
+        for channel in channels:
+            for stream in self.streams:
+                for lane in stream.lanes:
+                    stream.add(channel, lane, 0, live=True)
+        self.messages = self.bytes = 0
+
+    def pump(self, now_ns: int) -> None:
+        """Take what may leave, as the pump of a stream does."""
+        for stream in self.streams:
+            while (message := stream.take(now_ns)) is not None:
+                self.messages += 1
+                self.bytes += len(message)
+            stream.next_due_ns()
+
+
+class _Receiver:
+    """One stream of the gateway in the hub; see `stream_service`."""
+
+    def __init__(self, downstream: Downstream) -> None:
+        self._downstream = downstream
+        self._wake = asyncio.Event()
+
+    def offer(self, groups: Sequence[Group], now_ns: int) -> None:
+        if self._downstream.offer_all(groups, now_ns):
+            self._wake.set()
+
+
+class Bench:
+    """A publisher without its sockets."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        registry = TypeRegistry()
+        for file in (concierge_pb2, analytics_pb2, strategy_pb2, bots_pb2):
+            registry.add_file(file.DESCRIPTOR)
+        self._channels = [f"bench:{number}" for number in range(_CHANNELS)]
+        self._random = random.Random(1)
+        self._encoder = EventEncoder()
+        self._routes = {(channel, lane): route_prefix(channel, lane) for channel in self._channels for lane in LANES}
+        self._sent = 0
+        self._size = size
+        self.steps = _Steps()
+        log = _TimedLog.open(folder)
+        assert isinstance(log, _TimedLog)
+        self.log = log
+        self.log.steps = self.steps
+        hub, arms = Hub(), Arms(DEFAULT)
+        self.ingest = Ingest(log, registry, hub, Tail(), Instruments(), LoadLimit(), arms, Activity(), _fail)
+        self.gateway = _Gateway(self._channels, arms)
+        for stream in self.gateway.streams:
+            receiver = _Receiver(stream)
+            for channel in self._channels:
+                hub.join(channel, stream.lanes, receiver)
+        self._order = ProducerOrder()
+        self._answers = Answers(log.lineage.current)
+        self._now_ns = time.time_ns()
+        self.answered = 0
+
+    def message(self) -> bytes:
+        """Return the next message as the SDK writes it: express lanes first."""
+        lanes = sorted(self._random.choices(LANES, _WEIGHTS, k=self._size), key=LANES.index)
+        events = []
+        for lane in lanes:
+            self._sent += 1
+            route = self._routes[self._channels[self._sent % _CHANNELS], lane]
+            events.append(self._encoder.encode(str(uuid_utils.uuid7()), route, self._payload(lane), time.time_ns()))
+        return publish_message(self._sent - self._size + 1, events, time.time_ns())
+
+    def _payload(self, lane: Priority) -> Message:
+        text = "the customer asked about the price of the house near the park " * 8
+        text = text[: self._random.randint(256, 512)]
+        if lane is Priority.CRITICAL:
+            return concierge_pb2.ConciergeInsight(text=text)
+        if lane is Priority.HIGH:
+            return bots_pb2.BotHandoff(summary=text)
+        if lane is Priority.NORMAL:
+            return analytics_pb2.ShapExplanation(subject=text)
+        return strategy_pb2.StrategyRecommendation(rationale=text)
+
+    def run(self, messages: Sequence[bytes]) -> None:
+        """Take messages through all steps."""
+        steps = self.steps
+        for number, data in enumerate(messages, 1):
+            steps.start()
+            request = PublishEventStreamRequest.FromString(data)
+            steps.end("parse")
+            self._take(request.publish)
+            if number % _ANSWERED_EVERY == 0:
+                self._answer()
+            self._now_ns += self._size * 1_000_000_000 // _EVENTS_PER_SECOND
+        steps.start()
+        self._answer()
+
+    def _take(self, message: PublishMessage) -> None:
+        """Submit CRITICAL events before the rest, as the publish service does."""
+        events: Sequence[Event] = message.events
+        first, end = message.first_sequence, 0
+        while end < len(events) and events[end].priority == PRIORITY_CRITICAL:
+            end += 1
+        if 0 < end < len(events):
+            self._submit(events[:end], first)
+            events, first = events[end:], first + end
+        self._submit(events, first)
+
+    def _submit(self, events: Sequence[Event], first: int) -> None:
+        self.ingest.submit(events, "", self._order, lambda made: self._on_done(first, made))
+        self.steps.end("acknowledge")
+        self.gateway.pump(self._now_ns)
+        self.steps.end("messages out")
+
+    def _on_done(self, first: int, submission: Submission) -> None:
+        self._answers.add(first, submission.results)
+
+    def _answer(self) -> None:
+        while self._answers:
+            self.answered += self._answers.take()[1]
+        self.steps.end("acknowledge")
+
+
+def _fail(error: BaseException) -> None:
+    raise SystemExit(f"the log failed: {error}")
+
+
+async def _measure(folder: Path, options: argparse.Namespace) -> None:
+    bench = Bench(folder, options.events)
+    await asyncio.sleep(0.1)
+    best = dict.fromkeys((*STEPS, "all"), float("inf"))
+    for _ in range(options.rounds):
+        messages = [bench.message() for _ in range(options.messages)]
+        bench.run(messages[: options.messages // 10])
+        gc.collect()
+        bench.steps.spent = dict.fromkeys(STEPS, 0)
+        rest = messages[options.messages // 10 : options.of]
+        bench.run(rest)
+        spent = {step: nanos / 1e3 / (len(rest) * options.events) for step, nanos in bench.steps.spent.items()}
+        spent["all"] = sum(spent.values())
+        best = {step: min(best[step], micros) for step, micros in spent.items()}
+        await bench.log.settle()
+    sys.stdout.write(f"CPU µs an event, best of {options.rounds} rounds of {options.messages:,} messages\n")
+    for step, micros in best.items():
+        sys.stdout.write(f"  {step:<16} {micros:6.2f}\n")
+    out = bench.gateway
+    sys.stdout.write(f"  {bench.answered / out.messages:.1f} events in a message out, {bench.answered:,} events\n")
+    await bench.log.close()
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=12, help="in a message")
+    parser.add_argument("--messages", type=int, default=1_000, help="in a round")
+    parser.add_argument("--of", type=int, help="how many of these are sent; all by default")
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--folder", type=Path, help="where the log goes; a temporary folder by default")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        asyncio.run(_measure(Path(folder), options))
+
+
+if __name__ == "__main__":
+    main()
