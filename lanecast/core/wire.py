@@ -123,7 +123,8 @@ def batch_flush_time(unix_nano: int) -> bytes:
     return _BATCH_FLUSH_TIME + _FIXED64(unix_nano)
 
 
-_LONE_BYTES = len(_BATCH_EVENT) + len(_BATCH_FLUSH_TIME) + 8
+FLUSH_TIME_BYTES = len(_BATCH_FLUSH_TIME) + 8
+_LONE_BYTES = len(_BATCH_EVENT) + FLUSH_TIME_BYTES
 
 
 def replayed_batch(head: bytes, events: list[bytes]) -> bytes:
