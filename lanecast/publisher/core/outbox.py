@@ -29,6 +29,7 @@ from lanecast.errors import PublishError
 from lanecast.publisher.core.encoding import SEND_STAMP_BYTES, publish_message
 from lanecast.publisher.core.entry import Chain, Entry, of_another_log, unconfirmed
 from lanecast.publisher.core.outcome import Failed, Outcome, Stored
+from lanecast.publisher.core.parking import Parking, by_order
 from lanecast.publisher.core.queue import LaneQueue
 from lanecast.publisher.core.settings import OutboxSettings
 from lanecast.v1.publisher_pb2 import PublishAcks, PublishOpened, PublishResult
@@ -63,7 +64,7 @@ class Outbox:
         self._queues = {lane: LaneQueue(lane, sizes.get(lane)) for lane in LANES}
         self._pending: dict[int, Entry] = {}
         self._in_flight: dict[int, Entry] = {}
-        self._parked: list[Chain] = []
+        self._parking = Parking()
         self._tangled = False
         """True where a queue may have an entry that is not to be sent, or not without a thought."""
         self._outcomes: list[Outcome] = []
@@ -97,7 +98,7 @@ class Outbox:
     @property
     def has_queued(self) -> bool:
         """True where events wait to be sent."""
-        return bool(self._parked) or any(queue.entries for queue in self._queues.values())
+        return bool(self._parking) or any(queue.entries for queue in self._queues.values())
 
     @property
     def last_order(self) -> int:
@@ -196,7 +197,8 @@ class Outbox:
         if not self._connected or self.draining or self.reconnect_wanted:
             return None
         if self._tangled:
-            self._release(now)
+            self._tangled = self.has_queued
+            self._parking.release(now)
         taken: list[Entry] = []
         express = 0
         if self._is_due(now):
@@ -221,7 +223,7 @@ class Outbox:
 
     def wake_at(self, now: float) -> float | None:
         """Return when `next_message` or `expire` may have something to do although nothing else happens."""
-        times = [chain.release_at for chain in self._parked if not chain.on_wire]
+        times = self._parking.times()
         if self._connected and not self.draining:
             # A time that is past means that the window is closed, and an answer will open it.
             lingering = (self._linger_until(lane) for lane in LANES[1:] if self._queues[lane].entries)
@@ -240,7 +242,7 @@ class Outbox:
             queue.window_bytes = share if lane in EXPRESS_LANES else bulk
 
     def _take(self, queue: LaneQueue, taken: list[Entry], now: float) -> None:
-        """Move what may go now from the queue of a lane to `taken`."""
+        """Move what may go now from the queue of a lane to `taken`: all of it, where there is nothing to decide."""
         if not self._tangled:
             entries = queue.take_all(self._max_events - len(taken), self.credit_bytes - self.in_flight_bytes)
             if entries:
@@ -297,8 +299,8 @@ class Outbox:
                     self._store([entry], [result.offset], epoch, duplicate=result.duplicate)
                 elif not entry.done:
                     self._refused(entry, result, now)
-        if self._parked:
-            self._see_what_is_on_wire()
+        if self._parking:
+            self._parking.look_at_wire(self._in_flight.values())
 
     def _take_answered(self, first: int, count: int) -> list[Entry]:
         """Take so many events off the wire, from the number `first` on."""
@@ -346,32 +348,8 @@ class Outbox:
         entry.refused_on = self._stream
         if not entry.lost:
             entry.sent_at = None  # refused the only time it was sent: it is certainly not stored
-        if chain.parked is None:
-            self._tangled = True
-            chain.parked = []
-            chain.release_at = now
-            self._parked.append(chain)
-        chain.parked.append(entry)
-        chain.release_at = max(chain.release_at, now + error.retry_delay_millis / 1e3)
-
-    def _see_what_is_on_wire(self) -> None:
-        for chain in self._parked:
-            chain.on_wire = False
-        for entry in self._in_flight.values():
-            entry.chain.on_wire = True
-
-    def _release(self, now: float) -> None:
-        """Queue parked chains again whose delay is over and of which nothing is on the wire."""
-        self._tangled = self.has_queued
-        ready = [chain for chain in self._parked if not chain.on_wire and chain.release_at <= now]
-        if not ready:
-            return
-        self._parked = [chain for chain in self._parked if chain not in ready]
-        for chain in ready:
-            assert chain.parked is not None
-            entries = sorted((entry for entry in chain.parked if not entry.done), key=_by_order)
-            chain.parked = None
-            chain.queue.entries.extendleft(reversed(entries))
+        self._tangled = True
+        self._parking.park(entry, now, error.retry_delay_millis / 1e3)
 
     def disconnected(self) -> None:
         """The stream is gone: everything unanswered goes again, in its order, on the next one."""
@@ -383,12 +361,12 @@ class Outbox:
             if not entry.done:
                 (again[entry.chain.lane] if entry.chain.parked is None else entry.chain.parked).append(entry)
         self._in_flight.clear()
-        self._see_what_is_on_wire()
+        self._parking.look_at_wire(())
         self._tangled = True
         for lane, entries in again.items():
             queue = self._queues[lane]
             queue.wire_bytes = 0
-            queue.entries.extendleft(sorted(entries, key=_by_order, reverse=True))
+            queue.entries.extendleft(sorted(entries, key=by_order, reverse=True))
 
     # Ends
 
@@ -442,7 +420,3 @@ class Outbox:
         del self._pending[entry.order]
         self.failed += 1
         self._outcomes.append(Failed(entry, error))
-
-
-def _by_order(entry: Entry) -> int:
-    return entry.order
