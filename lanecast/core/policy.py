@@ -63,9 +63,9 @@ DEFAULT = Policy(
     "default",
     {
         Priority.CRITICAL: _lane(Priority.CRITICAL, 0, 64, 64 * 1024),
-        Priority.HIGH: _lane(Priority.HIGH, 2, 64, 64 * 1024),
-        Priority.NORMAL: _lane(Priority.NORMAL, 3, 64, 32 * 1024),
-        Priority.LOW: _lane(Priority.LOW, 10, 64, 32 * 1024),
+        Priority.HIGH: _lane(Priority.HIGH, 1, 64, 64 * 1024),
+        Priority.NORMAL: _lane(Priority.NORMAL, 1, 64, 32 * 1024),
+        Priority.LOW: _lane(Priority.LOW, 3, 64, 32 * 1024),
     },
 )
 """The policy of a new installation."""

@@ -46,6 +46,11 @@ class ProtocolError(Exception):
     """The service answered something that was never sent."""
 
 
+_HALF_TICK_SECONDS = 0.0005
+"""Event loops count whole milliseconds. What is due within half of one is due: else a timer for what is left of a linger
+ends at once, again and again until the clock goes on."""
+
+
 class Outbox:
     """The bounded buffer of one publisher."""
 
@@ -162,8 +167,8 @@ class Outbox:
         """Return until when events of a lane wait for company."""
         settings = self.settings
         if lane is Priority.HIGH:
-            return self._sent_at + settings.high_linger_seconds
-        return self._bulk_sent_at + settings.bulk_linger_seconds
+            return self._sent_at + settings.high_linger_seconds - _HALF_TICK_SECONDS
+        return self._bulk_sent_at + settings.bulk_linger_seconds - _HALF_TICK_SECONDS
 
     # Sending
 
