@@ -47,7 +47,7 @@ class ProtocolError(Exception):
 
 
 _HALF_TICK_SECONDS = 0.0005
-"""Event loops count whole milliseconds. What is due within half of one is due: else a timer for what is left of a linger
+"""Event loops count whole milliseconds. What is due within half of one is due: else a timer for the rest of a linger
 ends at once, again and again until the clock goes on."""
 
 
