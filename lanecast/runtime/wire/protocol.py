@@ -70,7 +70,8 @@ class WireProtocol(asyncio.Protocol):
     def send(self) -> None:
         """Write what the connection has to say."""
         data = self.connection.take()
-        if data and self._transport is not None:
+        # A transport of uvloop that is closed raises where asyncio's ignores what is written.
+        if data and self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
     async def room(self) -> None:

@@ -8,6 +8,7 @@ from gateway_svc.core.types import TypeBook
 from lanecast.core.clock import UNKNOWN, Reading
 from lanecast.core.instruments import (
     CLOCK_COARSE,
+    CLOCK_SKEWED,
     DELIVERY_DURATION,
     HOP_DURATION,
     ROLLOUT_LATENCY,
@@ -180,3 +181,33 @@ def test_what_compares_clocks_too_badly_known_is_counted_as_coarse_and_in_no_lat
     measured.meter.receipt(Receipt(samples=[sample]))  # each alone is fine, the sum of both bounds is not
     assert measured.series() == {"last_mile": (1, 5_000)}
     assert counted(measured, CLOCK_COARSE) == 1
+
+
+def test_what_seems_to_come_before_it_was_sent_by_less_than_the_bound_took_no_time_and_is_counted() -> None:
+    measured = Measured()
+    measured.meter.clock = Reading(-1_000_000, 500)
+    sent = item(list(stamped(2).events))
+    sent.batch.flush_time_unix_nano = 15_000
+    sent.receive_ns, sent.send_ns = 1_014_600, 1_021_600
+    measured.meter.dispatched(sent, [(1, 1_029_600)])
+    series = measured.series()
+    assert series["transit"] == (2, 2)  # nothing is smaller than a nanosecond
+    assert series["server"] == (2, 2 * 24_000), "the hops still add up to it"
+    assert counted(measured, CLOCK_SKEWED) == 0
+    sent.receive_ns = 1_014_499  # by a nanosecond more than the bound: one of the clocks was set
+    measured.meter.dispatched(sent, [(1, 1_005_000)])
+    assert not {"transit", "server"} & set(measured.series())
+    assert counted(measured, CLOCK_SKEWED) == 2 + 2 + 2  # server latency is counted by type as well
+
+
+def test_a_browser_that_got_it_too_early_by_less_than_the_bounds_got_it_at_once() -> None:
+    measured = Measured()
+    measured.meter.clock = Reading(0, 5_000)
+    early = ReceiptSample(lane=PRIORITY_HIGH, last_mile_micros=-3, end_to_end_micros=-8, uncertainty_micros=3)
+    measured.meter.receipt(Receipt(samples=[early]))
+    assert measured.series() == {"last_mile": (1, 1), "end_to_end": (1, 1)}
+    assert counted(measured, CLOCK_SKEWED) == 0
+    early.last_mile_micros, early.end_to_end_micros = -4, -9
+    measured.meter.receipt(Receipt(samples=[early]))
+    assert measured.series() == {}
+    assert counted(measured, CLOCK_SKEWED) == 2
