@@ -137,7 +137,9 @@ def read_outcome(headers: Headers) -> Outcome:
         text = f"it answered with HTTP status {status.decode()} and no gRPC status" if status else "no gRPC status"
         return Outcome(_BY_HTTP_STATUS.get(status, UNKNOWN), text)
     message = unquote_to_bytes(fields.get(b"grpc-message", b"")).decode("utf-8", "replace")
-    number = int(code) if code.isdigit() and int(code) <= UNAUTHENTICATED else UNKNOWN
+    number = int(code) if len(code) <= 2 and code.isdigit() else UNKNOWN
+    if number > UNAUTHENTICATED:
+        number = UNKNOWN
     return Outcome(number, message, decode_metadata(headers))
 
 
@@ -213,6 +215,8 @@ def decompress(data: bytes, encoding: str, limit: int) -> bytes:
     Raises:
         MessageError: it is not compressed in that way, or has more than `limit` bytes.
     """
+    if encoding == "identity":
+        raise MessageError(INTERNAL, "a message is marked as compressed, and the call names no compression")
     if encoding not in ("gzip", "deflate"):
         raise MessageError(UNIMPLEMENTED, f"a message is compressed by {encoding!r}: use gzip, deflate or identity")
     machine = zlib.decompressobj(31 if encoding == "gzip" else 15)
@@ -222,6 +226,8 @@ def decompress(data: bytes, encoding: str, limit: int) -> bytes:
         raise MessageError(INTERNAL, f"a message is not valid {encoding}") from error
     if len(plain) > limit:
         raise MessageError(RESOURCE_EXHAUSTED, f"a message has more than {limit} bytes")
+    if not machine.eof or machine.unused_data:
+        raise MessageError(INTERNAL, f"a message is not one whole piece of {encoding}")
     return plain
 
 

@@ -11,7 +11,7 @@ from typing import cast
 
 import grpc
 
-from lanecast.core.http2.connection import Limits
+from lanecast.core.http2.limits import Limits
 from lanecast.core.limits import MAX_MESSAGE_BYTES
 from lanecast.errors import ConfigError
 from lanecast.runtime import tls

@@ -21,7 +21,8 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from lanecast.core.http2.connection import Limits
+from lanecast.core.grpc_wire import MessageError
+from lanecast.core.http2.limits import Limits
 from lanecast.core.limits import MAX_MESSAGE_BYTES
 from lanecast.errors import StartError, StatusError, UnavailableError
 from lanecast.runtime import status, tls
@@ -29,6 +30,9 @@ from lanecast.runtime.channels import engine
 from lanecast.runtime.wire.server import WireServer
 
 log = logging.getLogger(__name__)
+
+_SETTLED = (grpc.aio.AbortError, MessageError)
+"""What has its status already, or gets it from the engine: a message that cannot be read is no failure of ours."""
 
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),  # else a second process silently shares the port
@@ -146,7 +150,7 @@ def _unary_unary(call: Callable[..., Any], request_class: type[Message]) -> Call
     async def handle(data: bytes, context: Any) -> Any:
         try:
             return await call(_parse(request_class, data), context)
-        except grpc.aio.AbortError:
+        except _SETTLED:
             raise
         except Exception as error:  # noqa: BLE001 - the border: nothing else may reach the peer
             await _fail(context, error)
@@ -160,7 +164,7 @@ def _unary_stream(call: Callable[..., Any], request_class: type[Message]) -> Cal
             async with aclosing(call(_parse(request_class, data), context)) as responses:
                 async for response in responses:  # closed at once where the peer goes away, not by the collector
                     await context.write(response)
-        except grpc.aio.AbortError:
+        except _SETTLED:
             raise
         except Exception as error:  # noqa: BLE001 - the border
             await _fail(context, error)
@@ -177,7 +181,7 @@ def _stream_stream(call: Callable[..., Any], request_class: type[Message]) -> Ca
         """The servicer method gets an iterator of requests and writes to the context itself, when it wants to."""
         try:
             await call(requests(iterator), context)
-        except grpc.aio.AbortError:
+        except _SETTLED:
             raise
         except Exception as error:  # noqa: BLE001 - the border
             await _fail(context, error)

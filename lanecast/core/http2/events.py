@@ -11,7 +11,7 @@ Headers = list[tuple[bytes, bytes]]
 
 @dataclass(slots=True, frozen=True)
 class HeadersReceived:
-    """Headers, or trailers, have come. `ended` where nothing follows on the stream."""
+    """The headers of a request or of an answer have come. `ended` where nothing follows on the stream."""
 
     stream_id: int
     headers: Headers
@@ -37,15 +37,16 @@ class MessageTooLarge:
 
 @dataclass(slots=True, frozen=True)
 class Ended:
-    """Nothing more comes on the stream. `truncated` where it ended within a message."""
+    """Nothing more comes on the stream. `truncated` where it ended within a message; `trailers` where there are any."""
 
     stream_id: int
     truncated: bool
+    trailers: Headers | None = None
 
 
 @dataclass(slots=True, frozen=True)
 class StreamReset:
-    """The stream is gone."""
+    """The stream is gone: the peer has reset it, will not serve it, or has broken a rule on it."""
 
     stream_id: int
     code: int

@@ -1,6 +1,6 @@
 """The frames of HTTP/2: numbers, flags and layouts (RFC 9113, sections 4, 6 and 7).
 
-Owns how a frame is written, and nothing of when. Used by `connection` and `stream`.
+Owns how a frame is written, and nothing of when. Used by the modules beside it.
 """
 
 from __future__ import annotations
@@ -65,10 +65,14 @@ _WORD = Struct(">L")
 _GOAWAY = Struct(">LL")
 
 
+def header(kind: int, flags: int, stream_id: int, size: int) -> bytes:
+    """Return what precedes a payload of `size` bytes."""
+    return HEADER.pack(size >> 8, size & 255, kind, flags, stream_id)
+
+
 def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
     """Return a frame."""
-    size = len(payload)
-    return HEADER.pack(size >> 8, size & 255, kind, flags, stream_id) + payload
+    return header(kind, flags, stream_id, len(payload)) + payload
 
 
 def message_start(stream_id: int, size: int) -> bytes:
@@ -111,3 +115,25 @@ def read_goaway(payload: bytes) -> tuple[int, int, str]:
 def read_word(payload: bytes) -> int:
     """Return the number that a RST_STREAM or WINDOW_UPDATE frame consists of."""
     return int.from_bytes(payload, "big")
+
+
+def unpadded(payload: bytes) -> bytes:
+    """Return the payload of a padded frame without its padding.
+
+    Raises:
+        Http2Error: the frame is shorter than its padding.
+    """
+    padding = payload[0] if payload else 0
+    if padding >= len(payload):
+        raise Http2Error(ErrorCode.PROTOCOL_ERROR, "a frame is all padding")
+    return payload[1 : len(payload) - padding]
+
+
+def check_size(payload: bytes, size: int) -> None:
+    """Raise unless a payload has the size that its kind of frame always has.
+
+    Raises:
+        Http2Error: it has another.
+    """
+    if len(payload) != size:
+        raise Http2Error(ErrorCode.FRAME_SIZE_ERROR, f"the frame has {len(payload)} bytes instead of {size}")

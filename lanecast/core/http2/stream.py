@@ -19,32 +19,36 @@ Message = tuple[bytes, bool]
 class TooLargeError(Exception):
     """A message is larger than is taken."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, before: list[Message]) -> None:
         super().__init__(f"a message of {size} bytes")
         self.size = size
+        self.before = before
+        """The messages that were complete before it."""
 
 
 class Stream:
     """State of one stream."""
 
     __slots__ = (
-        "discarding", "ended_here", "ended_there", "held", "id", "outgoing", "partial", "receive_window", "send_window",
-        "trailers", "window",
+        "begun_there", "discarding", "ended_here", "ended_there", "held", "id", "outgoing", "partial", "receive_window",
+        "send_window", "trailers", "window",
     )  # fmt: skip
 
-    def __init__(self, stream_id: int, send_window: int, window: int) -> None:
+    def __init__(self, stream_id: int, send_window: int, window: int, *, begun_there: bool) -> None:
         self.id = stream_id
         self.send_window = send_window
         """Bytes that the peer takes now."""
         self.window = self.receive_window = window
         """Bytes that the peer may send: at most, and now."""
         self.held = 0
-        """Bytes of whole messages that the owner has not consumed yet."""
+        """Bytes of whole messages, with prefixes, that the owner has not consumed yet."""
         self.partial = bytearray()
-        self.outgoing: deque[bytes] = deque()
+        self.outgoing: deque[memoryview] = deque()
         """What waits for the peer's window."""
         self.trailers: Headers | None = None
         """What ends the stream, after `outgoing`; empty for a client, which ends it without a word."""
+        self.begun_there = begun_there
+        """True once the peer's headers have come: further ones are trailers."""
         self.ended_here = self.ended_there = False
         self.discarding = False
 
@@ -60,7 +64,7 @@ class Stream:
         if not partial and len(data) >= PREFIX_BYTES:
             size = int.from_bytes(data[1:PREFIX_BYTES], "big")
             if size + PREFIX_BYTES == len(data) and size <= max_message_bytes:  # nearly always: a frame is a message
-                self.held += size
+                self.held += len(data)
                 return [(data[PREFIX_BYTES:], data[0] != 0)]
         partial += data
         messages: list[Message] = []
@@ -70,12 +74,13 @@ class Stream:
             if size > max_message_bytes:
                 self.discarding = True
                 partial.clear()
-                raise TooLargeError(size)
+                raise TooLargeError(size, messages)
             end = start + PREFIX_BYTES + size
             if end > len(partial):
                 break
             messages.append((bytes(partial[start + PREFIX_BYTES : end]), partial[start] != 0))
-            self.held += size
+            # Prefixes count: else a peer could send empty messages for ever, and all of them would wait here.
+            self.held += end - start
             start = end
         del partial[:start]
         return messages

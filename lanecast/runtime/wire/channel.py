@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-import grpc
-
-from lanecast._version import __version__
 from lanecast.core import grpc_wire
-from lanecast.core.http2.connection import Connection, Limits
+from lanecast.core.http2.connection import Connection
 from lanecast.core.http2.events import (
     ConnectionFailed,
     Ended,
@@ -29,31 +26,32 @@ from lanecast.core.http2.events import (
     StreamReset,
     Writable,
 )
-from lanecast.core.http2.frames import ErrorCode
-from lanecast.runtime.wire.inbox import Inbox
-from lanecast.runtime.wire.protocol import WireProtocol, describe
+from lanecast.core.http2.limits import Limits
+from lanecast.runtime.wire.call import Deserializer, Serializer, UnaryCall, WireCall, reset_name, rpc_error
+from lanecast.runtime.wire.protocol import Patience, WireProtocol, describe
 
-CONNECT_SECONDS = 10.0
-"""How long a connection may take to be made."""
-
-_USER_AGENT = f"lanecast-python/{__version__}"
-_BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
-_RESETS = frozenset(ErrorCode)
-Serializer = Callable[[Any], bytes] | None
 Sent = grpc_wire.Metadata | None
-Deserializer = Callable[[bytes], Any] | None
 
 
 class WireChannel:
     """See the module; `async with` closes it."""
 
-    def __init__(self, target: str, context: ssl.SSLContext | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        target: str,
+        context: ssl.SSLContext | None = None,
+        limits: Limits | None = None,
+        patience: Patience | None = None,
+    ) -> None:
         self.target = target
         self.scheme = "http" if context is None else "https"
         self.limits = limits or Limits()
+        self.patience = patience or Patience()
         self._context = context
-        self._connection: _ClientConnection | None = None
-        self._connecting = asyncio.Lock()
+        self._current: ClientConnection | None = None
+        self._connections: set[ClientConnection] = set()
+        """All that are not gone: one that takes no more calls lives until its last has ended."""
+        self._attempt: asyncio.Task[None] | None = None
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -117,27 +115,33 @@ class WireChannel:
 
         return call
 
-    async def connection(self) -> _ClientConnection:
-        """Return the connection, made if there is none that takes another call.
+    def ready(self) -> ClientConnection | None:
+        """Return the connection that takes another call; None where one must be made."""
+        current = self._current
+        return current if current is not None and current.connection.takes_streams else None
+
+    def connecting(self) -> asyncio.Task[None]:
+        """Return the attempt to make a connection, which all calls share.
 
         Raises:
-            grpc.aio.AioRpcError: it cannot be made; the status is UNAVAILABLE.
+            grpc.aio.AioRpcError: the channel is closed.
         """
-        async with self._connecting:
-            if self._closed:
-                raise rpc_error(grpc_wire.CANCELLED, "the channel is closed")
-            if self._connection is None or not self._connection.connection.takes_streams:
-                self._connection = await self._connect()
-            return self._connection
+        if self._closed:
+            raise rpc_error(grpc_wire.CANCELLED, "the channel is closed")
+        if self._attempt is None or self._attempt.done():
+            self._attempt = asyncio.create_task(self._connect(), name=f"connection to {self.target}")
+            self._attempt.add_done_callback(_look_at)
+        return self._attempt
 
-    async def _connect(self) -> _ClientConnection:
+    async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
         host, _, port = self.target.rpartition(":")
         name = host.removeprefix("[").removesuffix("]")
+        protocol = ClientConnection(loop, self)
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                _, protocol = await loop.create_connection(
-                    lambda: _ClientConnection(loop, self.limits),
+            async with asyncio.timeout(self.patience.connect_seconds):
+                await loop.create_connection(
+                    lambda: protocol,
                     name,
                     int(port),
                     ssl=self._context,
@@ -145,38 +149,70 @@ class WireChannel:
                 )
                 await protocol.greeted
         except TimeoutError as error:
-            raise self._unavailable(f"no connection within {CONNECT_SECONDS:g} s") from error
+            protocol.abort("it was given up")
+            raise self._unavailable(f"no connection within {self.patience.connect_seconds:g} s") from error
         except (OSError, EOFError) as error:
             raise self._unavailable(describe(error)) from error
+        except asyncio.CancelledError:
+            protocol.abort("the channel is closed")
+            raise
         if protocol.is_lost:
-            raise self._unavailable(protocol.failure or "it closed the connection at once")
-        return protocol
+            raise self._unavailable(protocol.failure or self._sudden_end())
+        former, self._current = self._current, protocol
+        if former is not None:
+            former.retire()
 
-    def _unavailable(self, reason: str) -> grpc.aio.AioRpcError:
+    def _sudden_end(self) -> str:
+        said = "it closed the connection at once"
+        return said if self._context is not None else f"{said}, as one that speaks TLS does: set LANECAST_TLS_CA if so"
+
+    def _unavailable(self, reason: str) -> Exception:
         return rpc_error(grpc_wire.UNAVAILABLE, f"cannot connect to {self.target}: {reason}")
 
     async def close(self) -> None:
         """Cancel the calls and close the connection. Idempotent."""
         self._closed = True
-        connection, self._connection = self._connection, None
-        if connection is not None:
+        self._current = None
+        if self._attempt is not None:
+            self._attempt.cancel()
+        connections = list(self._connections)
+        for connection in connections:
             connection.leave()
-            try:
-                async with asyncio.timeout(1.0):
+        try:
+            async with asyncio.timeout(1.0):
+                for connection in connections:
                     await connection.wait_closed()
-            except TimeoutError:
+        except TimeoutError:
+            for connection in connections:
                 connection.abort("the channel is closed")
 
+    def joined(self, connection: ClientConnection) -> None:
+        """Know of a connection."""
+        self._connections.add(connection)
 
-class _ClientConnection(WireProtocol):
+    def left(self, connection: ClientConnection) -> None:
+        """Forget a connection."""
+        self._connections.discard(connection)
+
+
+class ClientConnection(WireProtocol):
     """The connection of a channel."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
-        super().__init__(Connection(client=True, limits=limits), loop)
+    def __init__(self, loop: asyncio.AbstractEventLoop, channel: WireChannel) -> None:
+        super().__init__(Connection(client=True, limits=channel.limits), loop, channel.patience)
+        self._channel = channel
         self.greeted: asyncio.Future[None] = loop.create_future()
         """Done once the service has shown that it speaks HTTP/2, or the connection is lost."""
         self.is_lost = False
+        self._retired = False
         self._calls: dict[int, WireCall] = {}
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet the service."""
+        super().connection_made(transport)
+        self._channel.joined(self)
+        if self._closing:  # given up meanwhile
+            transport.close()
 
     def begin(self, call: WireCall, headers: grpc_wire.Headers) -> int:
         """Open a stream for a call."""
@@ -188,8 +224,12 @@ class _ClientConnection(WireProtocol):
     def over(self, stream_id: int) -> None:
         """Forget a call. A connection that takes no more of them closes after the last."""
         self._calls.pop(stream_id, None)
-        if not self._calls and self.connection.going_away:
-            self.loop.call_soon(self.finish)
+        self._finish_if_idle()
+
+    def retire(self) -> None:
+        """Close after the last call: another connection takes the next ones."""
+        self._retired = True
+        self._finish_if_idle()
 
     def leave(self) -> None:
         """Cancel all calls and close."""
@@ -216,9 +256,9 @@ class _ClientConnection(WireProtocol):
             if call is not None:
                 call.take(event)
         elif isinstance(event, GoingAway):
-            for stream_id, call in list(self._calls.items()):
-                if stream_id > event.last_id:
-                    call.fail(grpc_wire.UNAVAILABLE, "the service is going away")
+            if event.code:
+                self.failure = f"the service ends the connection: {reset_name(event.code)} {event.text}".rstrip()
+            self._finish_if_idle()
         elif isinstance(event, ConnectionFailed):
             self._fail_all(event.text)
 
@@ -226,258 +266,21 @@ class _ClientConnection(WireProtocol):
         """See `WireProtocol`."""
         self.is_lost = True
         self.connection.failed = True
+        self._channel.left(self)
         if not self.greeted.done():
             self.greeted.set_result(None)
         self._fail_all(self.failure or "the service closed the connection")
+
+    def _finish_if_idle(self) -> None:
+        if not self._calls and (self._retired or self.connection.going_away):
+            self.loop.call_soon(self.finish)
 
     def _fail_all(self, reason: str) -> None:
         for call in list(self._calls.values()):
             call.fail(grpc_wire.UNAVAILABLE, reason)
 
 
-class WireCall:
-    """One call. Names are those of `grpc.aio`'s calls."""
-
-    def __init__(
-        self,
-        channel: WireChannel,
-        method: str,
-        serializer: Serializer,
-        deserializer: Deserializer,
-        timeout: float | None,
-        metadata: grpc_wire.Metadata,
-    ) -> None:
-        self.only_request: Any = None
-        self.inbox = Inbox(channel.limits.max_message_bytes)
-        self._channel = channel
-        self._method = method
-        self._serializer = serializer
-        self._deserializer = deserializer
-        self._timeout = timeout
-        self._metadata = metadata
-        self._connection: _ClientConnection | None = None
-        self._id = 0
-        self._opening = asyncio.Lock()
-        self._initial: tuple[tuple[str, str | bytes], ...] = ()
-        self._outcome: grpc_wire.Outcome | None = None
-        self._answered = False
-        self._writable: asyncio.Future[None] | None = None
-        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._timer = None if timeout is None else asyncio.get_running_loop().call_later(timeout, self._expire)
-
-    # For the caller
-
-    async def write(self, request: Any) -> None:
-        """Send a request; waits while the service, or the socket, takes no more. One writer at a time.
-
-        Raises:
-            grpc.aio.AioRpcError: the call has failed.
-            asyncio.InvalidStateError: the call has ended.
-        """
-        connection = self._connection or await self._open()
-        if self._outcome is not None:
-            self._raise_ended()
-        data = request if self._serializer is None else self._serializer(request)
-        went = connection.connection.send_message(self._id, data)
-        connection.send()
-        if not went:
-            self._writable = connection.loop.create_future()
-            await self._writable
-        if connection.paused:
-            await connection.room()
-
-    async def read(self) -> Any:
-        """Return the next response, or `grpc.aio.EOF` where the service has ended the call.
-
-        Raises:
-            grpc.aio.AioRpcError: the call has failed.
-        """
-        if self._connection is None:
-            await self._open()
-        try:
-            data = await self.inbox.get()
-        except grpc_wire.MessageError as error:
-            self._abandon(error.code, str(error))
-            data = None
-        if data is not None:
-            return data if self._deserializer is None else self._deserializer(data)
-        await self._done
-        self._raise_failed()
-        return grpc.aio.EOF
-
-    def __aiter__(self) -> AsyncIterator[Any]:
-        return self._responses()
-
-    async def _responses(self) -> AsyncIterator[Any]:
-        while (response := await self.read()) is not grpc.aio.EOF:
-            yield response
-
-    async def done_writing(self) -> None:
-        """Send no more requests."""
-        connection = self._connection or await self._open()
-        connection.connection.end(self._id)
-        connection.send()
-
-    def cancel(self) -> bool:
-        """End the call. Idempotent; False where it had ended."""
-        return self._abandon(grpc_wire.CANCELLED, "the call was cancelled by its caller")
-
-    def done(self) -> bool:
-        """Say whether the call has ended."""
-        return self._outcome is not None
-
-    async def code(self) -> grpc.StatusCode:
-        """Return how the call ended, once it has."""
-        await self._done
-        assert self._outcome is not None
-        return _BY_NUMBER[self._outcome.code]
-
-    async def details(self) -> str:
-        """Return the message that the call ended with, once it has."""
-        await self._done
-        assert self._outcome is not None
-        return self._outcome.message
-
-    # For the connection
-
-    def take(self, event: Event) -> None:
-        """Take what has come for this call beside messages."""
-        if isinstance(event, HeadersReceived):
-            self._headers(event)
-        elif isinstance(event, Writable):
-            self._release()
-        elif isinstance(event, StreamReset):
-            self._reset(event.code)
-        elif isinstance(event, MessageTooLarge):
-            text = f"a message has {event.size} bytes: at most {self.inbox.max_message_bytes} are taken"
-            self._abandon(grpc_wire.RESOURCE_EXHAUSTED, text)
-        elif isinstance(event, Ended) and event.truncated:
-            self._abandon(grpc_wire.INTERNAL, "the service ended the call within a message")
-        elif isinstance(event, Ended) and self._outcome is None:
-            self._abandon(grpc_wire.INTERNAL, "the service ended the call without a status")
-
-    def fail(self, code: int, message: str) -> None:
-        """End the call: the connection is gone."""
-        self._end(grpc_wire.Outcome(code, message))
-
-    # Parts
-
-    async def _open(self) -> _ClientConnection:
-        async with self._opening:
-            if self._connection is not None:
-                return self._connection
-            if self._outcome is not None:
-                self._raise_ended()
-            try:
-                connection = await self._channel.connection()
-            except grpc.aio.AioRpcError as error:
-                self._end(grpc_wire.Outcome(error.code().value[0], error.details() or ""))
-                raise
-            if self._outcome is not None:  # cancelled, or its time was over, while the connection was made
-                self._raise_ended()
-            channel = self._channel
-            headers = grpc_wire.call_headers(
-                self._method, channel.target, channel.scheme, _USER_AGENT, self._timeout, self._metadata
-            )
-            self._id = connection.begin(self, headers)
-            self._connection = connection
-            if self.only_request is not None:
-                request, self.only_request = self.only_request, None
-                data = request if self._serializer is None else self._serializer(request)
-                connection.connection.send_message(self._id, data)
-                connection.connection.end(self._id)
-                connection.send()
-            return connection
-
-    def _headers(self, event: HeadersReceived) -> None:
-        if not event.ended and not self._answered and grpc_wire.is_answer(event.headers):
-            self._answered = True
-            self._initial = grpc_wire.decode_metadata(event.headers)
-            self.inbox.encoding = dict(event.headers).get(b"grpc-encoding", b"identity").decode("ascii", "replace")
-            return
-        outcome = grpc_wire.read_outcome(event.headers)
-        if event.ended:
-            self._end(outcome)
-        else:
-            self._abandon(outcome.code, outcome.message)
-
-    def _reset(self, code: int) -> None:
-        name = ErrorCode(code).name if code in _RESETS else str(code)
-        self._end(grpc_wire.Outcome(grpc_wire.code_of_reset(code), f"the service reset the call: {name}"))
-
-    def _abandon(self, code: int, message: str) -> bool:
-        """End the call from here."""
-        if self._outcome is not None:
-            return False
-        connection = self._connection
-        self._end(grpc_wire.Outcome(code, message))
-        if connection is not None and not connection.is_lost:
-            connection.connection.reset(self._id)
-            connection.send()
-        return True
-
-    def _end(self, outcome: grpc_wire.Outcome) -> None:
-        if self._outcome is not None:
-            return
-        self._outcome = outcome
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._connection is not None:
-            self._connection.over(self._id)
-        if not self._done.done():
-            self._done.set_result(None)
-        self.inbox.end()
-        self._release()
-
-    def _expire(self) -> None:
-        self._abandon(grpc_wire.DEADLINE_EXCEEDED, "the deadline of the call has passed")
-
-    def _release(self) -> None:
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
-
-    def _raise_failed(self) -> None:
-        outcome = self._outcome
-        if outcome is not None and outcome.code != grpc_wire.OK:
-            raise rpc_error(outcome.code, outcome.message, self._initial, outcome.metadata)
-
-    def _raise_ended(self) -> None:
-        self._raise_failed()
-        raise asyncio.InvalidStateError("the call has ended")
-
-
-class UnaryCall:
-    """A call with one request and one response; await it for the response."""
-
-    def __init__(self, call: WireCall, request: Any) -> None:
-        self._call = call
-        call.only_request = request
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        return self._response().__await__()
-
-    async def _response(self) -> Any:
-        call = self._call
-        try:
-            response = await call.read()
-            if response is grpc.aio.EOF:
-                raise rpc_error(grpc_wire.INTERNAL, "the service ended the call without a response")
-            if await call.read() is not grpc.aio.EOF:
-                raise rpc_error(grpc_wire.INTERNAL, "the service sent more than one response")
-        finally:
-            call.cancel()  # for whoever was cancelled while waiting
-        return response
-
-    def cancel(self) -> bool:
-        """End the call."""
-        return self._call.cancel()
-
-
-def rpc_error(
-    code: int,
-    message: str,
-    initial: tuple[tuple[str, str | bytes], ...] = (),
-    trailing: tuple[tuple[str, str | bytes], ...] = (),
-) -> grpc.aio.AioRpcError:
-    """Return what `grpc.aio` raises for a call that ended with this status."""
-    return grpc.aio.AioRpcError(_BY_NUMBER[code], grpc.aio.Metadata(*initial), grpc.aio.Metadata(*trailing), message)
+def _look_at(attempt: asyncio.Task[None]) -> None:
+    """Look at how an attempt ended, for calls that do not wait for it any more."""
+    if not attempt.cancelled():
+        attempt.exception()

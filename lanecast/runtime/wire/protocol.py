@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from dataclasses import dataclass
 from typing import cast
 
 from lanecast.core.http2.connection import Connection
-from lanecast.core.http2.events import ConnectionFailed, Event, Pong
-
-KEEPALIVE_SECONDS = 15.0
-"""Between two questions whether the peer is there, and how long it has for its answer: silence is noticed in 30 s."""
-
-HANDSHAKE_SECONDS = 10.0
-"""How long a peer has until it has shown that it speaks HTTP/2."""
+from lanecast.core.http2.events import ConnectionFailed, Event
+from lanecast.runtime.wire.gate import Gate
 
 WRITE_BUFFER_BYTES = 64 * 1024
 """Bytes that may wait for the socket before writers wait as well."""
@@ -26,20 +22,36 @@ _MAX_UNREAD_BYTES = 1024 * 1024
 """Bytes of answers (to pings, of windows, of ends) that may wait for a peer that reads nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long the other end of a connection is waited for."""
+
+    connect_seconds: float = 10.0
+    """Until a connection is made."""
+    handshake_seconds: float = 10.0
+    """Until a peer has shown that it speaks TLS, and again until it has shown that it speaks HTTP/2."""
+    keepalive_seconds: float = 15.0
+    """Between two questions whether the peer is there, and for an answer: silence is noticed in twice that."""
+
+
 class WireProtocol(asyncio.Protocol):
     """See the module."""
 
-    def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop, patience: Patience) -> None:
         self.connection = connection
         self.loop = loop
+        self.patience = patience
         self.failure = ""
         """Why the connection failed, in a sentence; empty while it has not."""
         self._transport: asyncio.Transport | None = None
+        self._closing = False
         self._paused = False
-        self._roomy: list[asyncio.Future[None]] = []
+        self._unread_bytes = 0
+        self._room = Gate(loop)
         self._closed: asyncio.Future[None] = loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
         self._asked = False
+        self._due = 0.0
 
     # What the subclasses do
 
@@ -70,27 +82,26 @@ class WireProtocol(asyncio.Protocol):
     def send(self) -> None:
         """Write what the connection has to say."""
         data = self.connection.take()
-        # A transport of uvloop that is closed raises where asyncio's ignores what is written.
-        if data and self._transport is not None and not self._transport.is_closing():
+        if data and self._transport is not None and not self._closing:
             self._transport.write(data)
 
     async def room(self) -> None:
         """Return once the socket takes more, or the connection is gone."""
         while self._paused and not self._closed.done():
-            future = self.loop.create_future()
-            self._roomy.append(future)
-            await future
+            await self._room.wait()
 
     def abort(self, reason: str) -> None:
         """Cut the connection at once."""
         self.failure = self.failure or reason
+        self._closing = True
         if self._transport is not None:
             self._transport.abort()
 
     def finish(self) -> None:
-        """Close the connection once everything is written."""
-        if self._transport is not None:
+        """Close the connection once everything is written. Idempotent."""
+        if self._transport is not None and not self._closing:
             self.send()
+            self._closing = True
             self._transport.close()
 
     async def wait_closed(self) -> None:
@@ -103,24 +114,25 @@ class WireProtocol(asyncio.Protocol):
         """Greet the peer."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
-        self._timer = self.loop.call_later(HANDSHAKE_SECONDS, self._check_greeting)
+        self._timer = self.loop.call_later(self.patience.handshake_seconds, self._check_greeting)
         self.send()
 
     def data_received(self, data: bytes) -> None:
         """Hand over what has come."""
-        for event in self.connection.receive(data, self.loop.time()):
-            if type(event) is Pong:
-                self._asked = False
-            elif type(event) is ConnectionFailed:
+        self._asked = False  # whatever it says, it is there
+        connection = self.connection
+        late_bytes = connection.late_bytes
+        for event in connection.receive(data, self.loop.time()):
+            if type(event) is ConnectionFailed:
                 self.failure = event.text
                 self.on_event(event)
                 self.finish()
                 return
-            else:
-                self.on_event(event)
-        self.send()
-        if self._paused and self._unread() > _MAX_UNREAD_BYTES + WRITE_BUFFER_BYTES:
-            self.abort("the peer sends and does not read")
+            self.on_event(event)
+        if self._paused:
+            self._answer(late_bytes)
+        else:
+            self.send()
 
     def pause_writing(self) -> None:
         """Let writers wait."""
@@ -129,7 +141,8 @@ class WireProtocol(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Let writers go on."""
         self._paused = False
-        self._wake()
+        self._unread_bytes = 0
+        self._room.open()
 
     def eof_received(self) -> bool:
         """Close as well."""
@@ -143,34 +156,43 @@ class WireProtocol(asyncio.Protocol):
             self._closed.set_result(None)
         if exc is not None and not self.failure:
             self.failure = describe(exc)
-        self._wake()
+        self._closing = True
+        self._room.open()
         self.on_lost()
 
     # Parts
 
-    def _wake(self) -> None:
-        waiting, self._roomy = self._roomy, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+    def _answer(self, late_bytes: int) -> None:
+        """Send what a peer has caused that is not reading, within bounds.
 
-    def _unread(self) -> int:
-        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+        Messages are not counted: who writes them waits for room in the socket, and the peer's own windows let them go.
+        """
+        data = self.connection.take()
+        if not data or self._transport is None or self._closing:
+            return
+        self._transport.write(data)
+        self._unread_bytes += len(data) - (self.connection.late_bytes - late_bytes)
+        if self._unread_bytes > _MAX_UNREAD_BYTES:
+            self.abort("the peer sends and does not read")
 
     def _check_greeting(self) -> None:
         if self.connection.settled:
-            self._timer = self.loop.call_later(KEEPALIVE_SECONDS, self._ask)
+            self._ask()
         else:
-            self.abort(f"the peer did not speak HTTP/2 within {HANDSHAKE_SECONDS:g} s")
+            self.abort(f"the peer did not speak HTTP/2 within {self.patience.handshake_seconds:g} s")
 
     def _ask(self) -> None:
-        if self._asked:
-            self.abort(f"the peer has not answered for {KEEPALIVE_SECONDS:g} s")
+        now = self.loop.time()
+        seconds = self.patience.keepalive_seconds
+        # Where this timer is late, this process stood still: what the peer has said meanwhile may be unread.
+        if self._asked and now - self._due < seconds / 2:
+            self.abort(f"the peer has not answered for {seconds:g} s")
             return
         self._asked = True
+        self._due = now + seconds
         self.connection.ping()
         self.send()
-        self._timer = self.loop.call_later(KEEPALIVE_SECONDS, self._ask)
+        self._timer = self.loop.call_later(seconds, self._ask)
 
 
 _SIGNS = (

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
@@ -21,7 +20,7 @@ from typing import Any
 import grpc
 
 from lanecast.core import grpc_wire
-from lanecast.core.http2.connection import Connection, Limits
+from lanecast.core.http2.connection import Connection
 from lanecast.core.http2.events import (
     ConnectionFailed,
     Ended,
@@ -32,14 +31,20 @@ from lanecast.core.http2.events import (
     StreamReset,
     Writable,
 )
+from lanecast.core.http2.frames import ErrorCode
+from lanecast.core.http2.limits import Limits
+from lanecast.runtime.wire.gate import Gate
 from lanecast.runtime.wire.inbox import Inbox
-from lanecast.runtime.wire.protocol import WireProtocol
+from lanecast.runtime.wire.listener import Listener, bind
+from lanecast.runtime.wire.protocol import Patience, WireProtocol
 
 log = logging.getLogger(__name__)
 
 Handler = grpc.RpcMethodHandler
-_BACKLOG = 1_024
-_BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
+_CUT_SECONDS = 5.0
+"""How long calls that were cut have for their own cleaning up."""
+_SHOWN_PATH = 200
+"""Characters of an unknown method that its caller is told: escaped, the path could be longer than headers may be."""
 
 
 class _Details(grpc.HandlerCallDetails):
@@ -53,14 +58,15 @@ class _Details(grpc.HandlerCallDetails):
 class WireServer:
     """Use as `grpc.aio.server()`: add handlers, `listen`, then `stop`."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, patience: Patience | None = None) -> None:
         self.limits = limits or Limits()
+        self.patience = patience or Patience()
         self.stopping = False
         self.tasks: set[asyncio.Task[None]] = set()
         """Of all calls that are being served."""
         self._generic: list[grpc.GenericRpcHandler] = []
         self._registered: dict[str, Handler[Any, Any]] = {}
-        self._servers: list[asyncio.Server] = []
+        self._listeners: list[Listener] = []
         self._connections: set[_ServerConnection] = set()
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
@@ -79,22 +85,11 @@ class WireServer:
             OSError: the port is in use or may not be bound.
         """
         loop = asyncio.get_running_loop()
-        name = host.removeprefix("[").removesuffix("]")
-        found = await loop.getaddrinfo(name or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        sockets: list[socket.socket] = []
-        try:
-            for family, _, _, _, address in dict.fromkeys(found):
-                where = (address[0], sockets[0].getsockname()[1] if sockets else port, *address[2:])
-                # One port, one process: a second bind must fail, and `create_server` would share it if told to.
-                sockets.append(socket.create_server(where, family=family, backlog=_BACKLOG, reuse_port=False))
-            for each in sockets:
-                self._servers.append(
-                    await loop.create_server(lambda: _ServerConnection(self, loop), sock=each, ssl=context)
-                )
-        except BaseException:
-            for each in sockets:
-                each.close()
-            raise
+        sockets = await bind(host, port)
+        for each in sockets:
+            self._listeners.append(
+                Listener(each, lambda: _ServerConnection(self, loop), context, self.patience.handshake_seconds)
+            )
         return int(sockets[0].getsockname()[1])
 
     def find(self, path: str, metadata: tuple[tuple[str, str | bytes], ...]) -> Handler[Any, Any] | None:
@@ -111,9 +106,10 @@ class WireServer:
 
     async def stop(self, grace_seconds: float) -> None:
         """Refuse new calls, give open ones `grace_seconds`, then cut them. Idempotent."""
+        loop = asyncio.get_running_loop()
         self.stopping = True
-        for server in self._servers:
-            server.close()
+        for listener in self._listeners:
+            listener.close()
         for connection in list(self._connections):
             connection.go_away()
         if self.tasks and grace_seconds > 0:
@@ -121,12 +117,14 @@ class WireServer:
         for connection in list(self._connections):
             connection.cancel_calls()
         if self.tasks:
-            await asyncio.wait(self.tasks)
+            await asyncio.wait(self.tasks, timeout=_CUT_SECONDS)
         connections = list(self._connections)
         for connection in connections:
             connection.finish()
         if connections:
-            await asyncio.wait([asyncio.ensure_future(each.wait_closed()) for each in connections], timeout=1.0)
+            _, late = await asyncio.wait([loop.create_task(each.wait_closed()) for each in connections], timeout=1.0)
+            for task in late:
+                task.cancel()
         for connection in list(self._connections):
             connection.abort("the server has stopped")
 
@@ -143,7 +141,7 @@ class _ServerConnection(WireProtocol):
     """A client."""
 
     def __init__(self, server: WireServer, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(Connection(client=False, limits=server.limits), loop)
+        super().__init__(Connection(client=False, limits=server.limits), loop, server.patience)
         self._server = server
         self._calls: dict[int, ServerCall] = {}
 
@@ -162,20 +160,19 @@ class _ServerConnection(WireProtocol):
             if call is not None:
                 call.inbox.put(event, self)  # type: ignore[arg-type]
         elif isinstance(event, HeadersReceived):
-            if event.stream_id not in self._calls:
-                self._begin(event)
+            self._begin(event)
         elif isinstance(event, (Ended, StreamReset, Writable, MessageTooLarge)):
             call = self._calls.get(event.stream_id)
             if call is not None:
                 call.take(event)
         elif isinstance(event, ConnectionFailed):
             log.warning("a client at %s is cut off: %s", self.peer, event.text)
+            self._cancel_calls()
 
     def on_lost(self) -> None:
         """See `WireProtocol`."""
         self._server.left(self)
-        for call in list(self._calls.values()):
-            call.cancel()
+        self._cancel_calls()
 
     def go_away(self) -> None:
         """Tell the client that no more calls are taken."""
@@ -193,6 +190,10 @@ class _ServerConnection(WireProtocol):
         if self._server.stopping and not self._calls:
             self.finish()
 
+    def _cancel_calls(self) -> None:
+        for call in list(self._calls.values()):
+            call.cancel()
+
     def _begin(self, event: HeadersReceived) -> None:
         stream_id = event.stream_id
         try:
@@ -202,7 +203,7 @@ class _ServerConnection(WireProtocol):
             return
         handler = self._server.find(request.path, request.metadata)
         if handler is None:
-            message = f"there is no method {request.path}"
+            message = f"there is no method {request.path[:_SHOWN_PATH]}"
             self.connection.end(stream_id, grpc_wire.trailers(grpc_wire.UNIMPLEMENTED, message, alone=True))
             return
         call = ServerCall(self, stream_id, request, self._server.limits.max_message_bytes)
@@ -227,7 +228,7 @@ class ServerCall:
         self._deadline = None if request.timeout is None else connection.loop.time() + request.timeout
         self._serialize: Callable[[Any], bytes] | None = None
         self._begun = self._ended = False
-        self._writable: asyncio.Future[None] | None = None
+        self._writable = Gate(connection.loop)
         self._code: int | None = None
         self._details = ""
         self._trailing: grpc_wire.Metadata = ()
@@ -288,8 +289,7 @@ class ServerCall:
         went = connection.connection.send_message(self._id, data)
         connection.send()
         if not went:
-            self._writable = connection.loop.create_future()
-            await self._writable
+            await self._writable.wait()
         if connection.paused:
             await connection.room()
 
@@ -300,7 +300,7 @@ class ServerCall:
         if isinstance(event, Ended):
             self.inbox.end(truncated=event.truncated)
         elif isinstance(event, Writable):
-            self._release()
+            self._writable.open()
         elif isinstance(event, StreamReset):
             self.cancel()
         elif isinstance(event, MessageTooLarge):
@@ -312,7 +312,7 @@ class ServerCall:
         """End the handler: nobody waits for it any more."""
         self._ended = True
         self._connection.over(self._id)
-        self._release()
+        self._writable.open()
         if self.task is not None:
             self.task.cancel()
 
@@ -328,6 +328,7 @@ class ServerCall:
             timer = self._connection.loop.call_later(self._request.timeout, self._expire)
         try:
             await self._run(handler)
+            self._end(self._code or grpc_wire.OK, self._details, self._trailing)
         except grpc.aio.AbortError:
             pass  # its status has been sent
         except grpc_wire.MessageError as error:
@@ -335,8 +336,9 @@ class ServerCall:
         except Exception:
             log.exception("unexpected failure in %s", self._request.path)
             self._end(grpc_wire.INTERNAL, "the service failed; its log has the details")
-        else:
-            self._end(self._code or grpc_wire.OK, self._details, self._trailing)
+        except asyncio.CancelledError:
+            self._end(grpc_wire.UNAVAILABLE, "the service has given the call up")  # unless it had ended
+            raise
         finally:
             if timer is not None:
                 timer.cancel()
@@ -363,7 +365,7 @@ class ServerCall:
                 await self._write_all(responses)
             return
         response = await behaviour(request, self)
-        if not handler.response_streaming and self._code is None:
+        if not handler.response_streaming and not self._code:
             await self.write(response)
 
     async def _write_all(self, responses: AsyncIterator[Any]) -> None:
@@ -378,15 +380,17 @@ class ServerCall:
     def _end(self, code: int, message: str = "", metadata: grpc_wire.Metadata = ()) -> None:
         if self._ended:
             return
-        self._ended = True
         trailers = grpc_wire.trailers(code, message, metadata, alone=not self._begun)
+        self._ended = True
         self._connection.connection.end(self._id, trailers)
         self._connection.send()
 
     def _expire(self) -> None:
-        self._end(grpc_wire.DEADLINE_EXCEEDED, "the deadline of the call has passed")
+        if self._writable.is_waited_at:
+            # A message is half sent, and the rest may never be asked for: no status can follow it.
+            self._ended = True
+            self._connection.connection.reset(self._id, ErrorCode.CANCEL)
+            self._connection.send()
+        else:
+            self._end(grpc_wire.DEADLINE_EXCEEDED, "the deadline of the call has passed")
         self.cancel()
-
-    def _release(self) -> None:
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
