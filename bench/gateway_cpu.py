@@ -101,6 +101,13 @@ class _Publisher:
         raise SystemExit(f"a reader had a hole: {request!r}")
 
 
+class _Closed(FrameWindow):
+    """No window, however busy this process is: at the loads meant no channel is busy enough to wait."""
+
+    def spent(self, busy_ns: int, now_ns: int) -> None:
+        pass
+
+
 class _Waits(FrameWindow):
     """A window that is over as soon as the dispatcher looks."""
 
@@ -140,8 +147,8 @@ class Rig:
         self._edge = Edge(self.hub, context, Wheel(15.0, 1.0), self.meter, settings)
         self._context = context
         self._dispatcher = Dispatcher(self.hub, self.meter, types)
-        if case.merged:
-            self._dispatcher._window = _Waits(time.monotonic_ns())  # noqa: SLF001
+        window = _Waits if case.merged else _Closed
+        self._dispatcher._window = window(time.monotonic_ns())  # noqa: SLF001
         clock = ClockWatch(lambda: None, lambda _: None)
         self._intake = Intake(self.hub, self._dispatcher, clock, lambda _: None)
         self._offset = 0
