@@ -28,6 +28,7 @@ from typing import Any, cast
 import uuid_utils
 import uvloop
 
+import gateway_svc.dispatch
 import gateway_svc.websocket
 from bench import machine
 from gateway_svc.clock import ClockWatch
@@ -101,6 +102,13 @@ class _Publisher:
         raise SystemExit(f"a reader had a hole: {request!r}")
 
 
+class _Closed(FrameWindow):
+    """No window, however busy this process is: at the loads meant no channel is busy enough to wait."""
+
+    def spent(self, busy_ns: int, now_ns: int) -> None:
+        pass
+
+
 class _Waits(FrameWindow):
     """A window that is over as soon as the dispatcher looks."""
 
@@ -129,8 +137,8 @@ class Rig:
     def __init__(self, case: Case, *, metering: bool = True) -> None:
         self._case = case
         totals, types = Totals(), TypeBook()
-        self.instruments = Instruments()
-        self.meter = (Meter if metering else _Silent)(self.instruments, types, totals)
+        self._instruments = Instruments()
+        self.meter = (Meter if metering else _Silent)(self._instruments, types, totals)
         self._totals = totals
         self.hub = Hub(_Publisher(), self.meter.sent, self.meter.arms.broken)
         context = SessionContext(
@@ -140,8 +148,8 @@ class Rig:
         self._edge = Edge(self.hub, context, Wheel(15.0, 1.0), self.meter, settings)
         self._context = context
         self._dispatcher = Dispatcher(self.hub, self.meter, types)
-        if case.merged:
-            self._dispatcher._window = _Waits(time.monotonic_ns())  # noqa: SLF001
+        window = _Waits if case.merged else _Closed
+        self._dispatcher._window = window(time.monotonic_ns())  # noqa: SLF001
         clock = ClockWatch(lambda: None, lambda _: None)
         self._intake = Intake(self.hub, self._dispatcher, clock, lambda _: None)
         self._offset = 0
@@ -159,6 +167,11 @@ class Rig:
                 connection.session = session
                 self.hub.subscribe(session, name, LANES, Wanted(START_LATEST, 0, {}))
             self.hub.positioned(name, [(lane, Position(_EPOCH, 0)) for lane in LANES])
+
+        for lane, events in self._case.mix.items():
+            share = events / sum(self._case.mix.values())
+            self.meter._lanes[lane].batches = int(share * self._case.events_per_second)  # noqa: SLF001
+        self._instruments.tally()
 
     def messages(self) -> list[tuple[bool, bytes]]:
         """Return the next round: whether a message is of the express stream, and its bytes."""
@@ -269,15 +282,12 @@ async def _rounds(case: Case, *, metering: bool, prepare: int = 0, feed: int = 0
         gc.collect()
         gc.freeze()
         until = time.monotonic() + _SECONDS
-        a_second = max(1, case.events_per_second // sum(case.mix.values()))
         while len(times) < feed if feed else time.monotonic() < until:
             messages = made[len(times)] if made else rig.messages()
             await asyncio.sleep(_DRAIN_SECONDS)
             began = time.process_time()
             await rig.feed(messages)
             times.append(time.process_time() - began)
-            if len(times) % a_second == 1:  # soon: a count of instructions is short
-                rig.instruments.tally()
         rig.check(len(times))
     finally:
         await rig.close()
@@ -340,7 +350,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--case", type=int, choices=range(len(CASES)), help="one case alone; all by default")
     parser.add_argument("--instructions", action="store_true", help="count instructions under valgrind")
-    parser.add_argument("--rounds", type=int, default=2, help="rounds to count the instructions of")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds to count the instructions of")
     parser.add_argument("--drain", help=argparse.SUPPRESS)
     parser.add_argument("--feed", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--prepare", type=int, help=argparse.SUPPRESS)
@@ -349,6 +359,7 @@ def main() -> None:
     if options.drain:
         drain(*map(int, options.drain.split(",")))
     if options.feed:
+        gateway_svc.dispatch.SLICE_NS = sys.maxsize  # valgrind is slow: it would pause after each batch
         uvloop.run(_rounds(CASES[options.case], metering=True, prepare=options.prepare, feed=options.feed))
         return
     for number in range(len(CASES)) if options.case is None else (options.case,):

@@ -137,7 +137,9 @@ class Dispatcher:
                 if not due and feed is not self._writing and not (waiting and feed in waiting):
                     outcome = deliver(route, raw, tail, receive_ns, send_ns)
                 if outcome is _SENT:
-                    now = feed.flushed_ns = time.monotonic_ns()
+                    now = time.monotonic_ns()
+                    if window.width_ns:
+                        feed.flushed_ns = now
                     short.append((route, raw, tail, send_ns, now + to_wall))
                     if now - self._turn_began > SLICE_NS:
                         await self._pause(now)

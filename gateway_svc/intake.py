@@ -40,11 +40,12 @@ class Intake:
             self._on_added(view.added)
         for gap in view.gaps:
             await self._on_gap(GapItem.of(gap))
-        if view.batches:
+        batches = view.batches
+        if batches:
             if express:
-                self._dispatcher.express(view.batches, receive_ns, used)
+                self._dispatcher.express(batches, receive_ns, used)
             else:
-                await self._dispatcher.bulk(view.batches, receive_ns, used)
+                await self._dispatcher.bulk(batches, receive_ns, used)
         for advance in view.advances:
             item = AdvanceItem(advance.channel, Priority(advance.lane), advance.epoch, advance.through_offset)
             await self._dispatcher.settle(item.channel, item.lane)

@@ -52,7 +52,7 @@ class Feed:
         self._ring_bytes = 0
         self.advanced_at = 0.0
         self.arrived_ns = self.flushed_ns = 0
-        """When the last event came, and when the last frame of events was written."""
+        """When the last event came, and when the last frame of events was written, while there is a frame window."""
         self.gap_ns = 0
         """Time between two events lately; see `core.window`."""
 

@@ -174,7 +174,7 @@ class Hub:
             if not prev <= reader.cursor < first:
                 self._way.offer(reader, item)
                 continue
-            outbox = reader.session.outbox
+            outbox = reader.outbox
             if outbox.clear and outbox.binary:
                 # What `send` does, without the call: most of the work of a channel with many readers is this loop.
                 binary = binary or item.frame(True)

@@ -7,6 +7,8 @@ channel. A batch that is not recognised, or has more than one event, is parsed a
 
 from __future__ import annotations
 
+from sys import intern
+
 from gateway_svc.core.channel import Feed
 from gateway_svc.core.items import EventItem, JsonEncoder
 from lanecast.core import scan, wire
@@ -30,7 +32,7 @@ class Route:
         self.feed = feed
         self.head = head
         """The beginning of each batch."""
-        self.channel, self.lane, self.epoch = feed.channel, feed.lane, batch.epoch
+        self.channel, self.lane, self.epoch = feed.channel, feed.lane, intern(batch.epoch)
         self.policy, self.arm, self.generation = batch.policy, batch.arm, batch.generation
         self.number = int(feed.lane)
         """The lane as an index: the hash of a member of an enumeration is computed in Python."""

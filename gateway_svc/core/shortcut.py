@@ -37,7 +37,7 @@ def deliver(route: Route, raw: bytes, tail: Tail, receive_ns: int, send_ns: int)
     if reader is None or feed.replaying:
         return _LEFT
     offset, prev = tail[1], tail[3]
-    outbox = reader.session.outbox
+    outbox = reader.outbox
     if not (prev <= feed.tail < offset and prev <= reader.cursor < offset and outbox.clear and outbox.binary):
         return _LEFT
     feed.tail = feed.floor = offset

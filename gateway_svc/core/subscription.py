@@ -48,12 +48,14 @@ class Reader:
     """The cursor of one session in one lane of one channel."""
 
     __slots__ = (
-        "cursor", "epoch", "feed", "first", "lane", "overrun", "request", "seen", "session", "state", "subscription",
+        "cursor", "epoch", "feed", "first", "lane", "outbox", "overrun", "request", "seen", "session", "state",
+        "subscription",
     )  # fmt: skip
 
     def __init__(self, subscription: Subscription, feed: Feed) -> None:
         self.subscription = subscription
         self.session = subscription.session
+        self.outbox = subscription.session.outbox
         self.feed = feed
         self.lane = feed.lane
         self.state = State.OPENING

@@ -7,7 +7,7 @@ shell with its clock and with the time it has spent writing. Pure.
 The controller looks at the share of its time that the process spends writing frames. Above `HIGH_SHARE` the windows
 widen by half at each step, below `LOW_SHARE` they shrink by a tenth, down to nothing. A window holds an event only
 where its channel and lane lately had more than one event a window, and sent a frame less than a window ago: quiet
-channels never wait, however busy the others are.
+channels never wait, however busy the others are. How busy a channel is is looked at only while there is a window.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ HIGH_SHARE, LOW_SHARE = 0.20, 0.12
 _FIRST_NS = 1_000_000
 _WIDEN, _SHRINK = 1.5, 0.9
 _LONGEST_GAP_NS = 1_000_000_000
+_UNKNOWN = -1
 
 CEILING_NS: dict[Priority, int] = {
     Priority.CRITICAL: 0,
@@ -46,27 +47,31 @@ class FrameWindow:
         """The present window, before the ceiling of the lane."""
         self._looked_ns = now_ns
         self._busy_ns = 0
+        self._opened_ns = now_ns
+        """When there was a window again: arrivals before were not looked at."""
 
     def spent(self, busy_ns: int, now_ns: int) -> None:
         """Account for time spent writing."""
         self._busy_ns += busy_ns
         elapsed = now_ns - self._looked_ns
         if elapsed >= STEP_NS:
-            self._adjust(self._busy_ns / elapsed)
+            self._adjust(self._busy_ns / elapsed, now_ns)
             self._looked_ns, self._busy_ns = now_ns, 0
 
     def due_ns(self, feed: Feed, now_ns: int) -> int:
         """Return until when an event that came just now waits for company; 0: not at all."""
-        gap = now_ns - feed.arrived_ns
-        feed.arrived_ns = now_ns
-        # A moving average over about four events; the first gap counts as a long one.
-        average = feed.gap_ns
-        if gap > _LONGEST_GAP_NS:
-            gap = _LONGEST_GAP_NS
-        average += gap - average >> 2
-        feed.gap_ns = average
         width = self.width_ns
-        if average > width or not width:  # the ceiling is asked for last: it is never above the width
+        if not width:
+            return 0  # how busy a feed is needs no looking after, which is a third of what recognising its event costs
+        last, feed.arrived_ns = feed.arrived_ns, now_ns
+        if last < self._opened_ns:
+            feed.gap_ns = _UNKNOWN
+            return 0
+        gap = min(now_ns - last, _LONGEST_GAP_NS)
+        average = feed.gap_ns
+        # A moving average over about four events.
+        feed.gap_ns = average = gap if average == _UNKNOWN else average + (gap - average >> 2)
+        if average > width:  # and so above the ceiling, which takes longer to look up
             return 0
         width = min(width, CEILING_NS[feed.lane])
         if average > width:
@@ -74,9 +79,11 @@ class FrameWindow:
         due = feed.flushed_ns + width
         return due if due > now_ns else 0
 
-    def _adjust(self, share: float) -> None:
+    def _adjust(self, share: float, now_ns: int) -> None:
         widest = max(CEILING_NS.values())
         if share > HIGH_SHARE:
+            if not self.width_ns:
+                self._opened_ns = now_ns
             self.width_ns = min(widest, max(_FIRST_NS, int(self.width_ns * _WIDEN)))
         elif share < LOW_SHARE:
             narrower = int(self.width_ns * _SHRINK)

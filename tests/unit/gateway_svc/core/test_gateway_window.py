@@ -70,6 +70,21 @@ def test_a_busy_channel_whose_last_frame_is_a_window_ago_does_not_wait() -> None
     assert controller.due_ns(feed, now) == 0
 
 
+def test_a_feed_that_is_busy_when_the_windows_open_waits_from_its_second_event_on() -> None:
+    controller = FrameWindow(0)
+    feed = Feed("c", Priority.LOW)
+    for now in range(0, STEP_NS, MS):
+        assert controller.due_ns(feed, now) == 0
+    pressed(0.60, 9, controller)
+    opened = 9 * STEP_NS
+    dues = []
+    for now in range(opened, opened + 4 * MS, MS):
+        dues.append(controller.due_ns(feed, now))
+        feed.flushed_ns = now if not dues[-1] else feed.flushed_ns
+    assert [bool(due) for due in dues] == [False, True, True, True]
+    assert dues[1] == opened + controller.width_ns
+
+
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 90), st.integers(0, 30)), max_size=120))
 def test_each_channel_gets_its_events_in_order_and_none_is_left(arrivals: list[tuple[int, int, int]]) -> None:
     feeds = [Feed(f"c{number}", Priority.LOW) for number in range(4)]
