@@ -369,17 +369,17 @@ class Ingest:
         if self._timed or len({entry.key for entry in fresh}) < len(fresh):
             self._group(fresh, stored, offers)
         else:
+            last: tuple[Receiver, ...] = ()
+            groups: list[Group] = []
             for entry in fresh:  # as good as always where there are many channels: each event is a group of its own
                 key = entry.key
                 receivers = subscribed.get(key)
                 if receivers is not None:
                     data = entry.data + stored
                     head = heads.get(key) or self.batch_head(key)
-                    group = Group(key[0], key[1], head, [data], entry.offset, len(data))
-                    if receivers in offers:
-                        offers[receivers].append(group)
-                    else:
-                        offers[receivers] = [group]
+                    if receivers is not last:
+                        last, groups = receivers, offers.setdefault(receivers, [])
+                    groups.append(Group(key[0], key[1], head, [data], entry.offset, len(data)))
         for receivers, groups in offers.items():
             for receiver in receivers:
                 receiver.offer(groups, now_ns)
