@@ -21,6 +21,7 @@ from lanecast.core.instruments import Instruments
 from lanecast.core.policy import DEFAULT
 from lanecast.core.priority import LANES, Priority
 from lanecast.v1.event_pb2 import Event
+from publisher_svc.acceptance import Submission
 from publisher_svc.core.activity import Activity
 from publisher_svc.core.admission import LoadLimit, ProducerOrder
 from publisher_svc.core.arms import Arms
@@ -28,7 +29,7 @@ from publisher_svc.core.group import Group
 from publisher_svc.core.registry import TypeRegistry
 from publisher_svc.core.tail import Tail
 from publisher_svc.hub import Hub
-from publisher_svc.ingest import Ingest, Submission
+from publisher_svc.ingest import Ingest
 from publisher_svc.log.sqlite import SqliteEventLog, SqliteLogSettings
 
 _MESSAGE, _UNANSWERED, _RATE, _CHANNELS = 64, 4_096, 2_000, 100

@@ -23,6 +23,7 @@ from lanecast.core.instruments import EVENT_DROPPED, QUEUE_DEPTH, QUEUE_OLDEST_A
 from lanecast.core.policy import BUILT_IN
 from lanecast.core.priority import LANES, Priority
 from lanecast.errors import ConfigError
+from lanecast.internal.v1.stream_pb2 import PublishEventStreamRequestView
 from lanecast.runtime.agent import Agent
 from lanecast.runtime.grpc_server import GrpcServer
 from lanecast.runtime.telemetry import Telemetry
@@ -64,7 +65,7 @@ class PublisherServicer:
         """See the contract."""
         return await self._publish.publish_events(request, context)
 
-    async def PublishEventStream(self, requests: AsyncIterator[pb.PublishEventStreamRequest], context: Any) -> None:  # noqa: N802
+    async def PublishEventStream(self, requests: AsyncIterator[PublishEventStreamRequestView], context: Any) -> None:  # noqa: N802
         """See the contract."""
         await self._publish.publish_event_stream(requests, context)
 
@@ -121,7 +122,8 @@ class PublisherApp:
         self._inspection = Inspection(activity, reader, self._stream.lags)
         self._watch_queues()
         servicer = PublisherServicer(self._publish, self._stream, ReadService(reader, self._registry, expiry))
-        self._server.add(pb.DESCRIPTOR.services_by_name["PublisherService"], servicer)
+        views = {"PublishEventStream": PublishEventStreamRequestView}
+        self._server.add(pb.DESCRIPTOR.services_by_name["PublisherService"], servicer, views)
         port = await self._server.start(config.host, config.port)
         if self._telemetry.spans is not None:
             self._ingest.tracing = Tracing(self._telemetry.spans)

@@ -15,8 +15,8 @@ from lanecast.core.channel import is_reserved
 from lanecast.core.priority import LANES, Priority
 from lanecast.errors import ConfigError, StatusError, TokenError
 from lanecast.runtime import status, tokens
-from lanecast.v1.event_pb2 import Event
 from publisher_svc.config import PublisherConfig
+from publisher_svc.core.admission import Publication
 from publisher_svc.core.quota import BucketTable, LanesFor, Permit, Screen, TokenBucket, TooManyIdentitiesError
 
 _SCHEME = "bearer "
@@ -37,7 +37,7 @@ class Visitor:
         """True once the token has ended."""
         return self._clock() >= self._permit.ends_at
 
-    def screen(self, events: Sequence[Event]) -> Screen:
+    def screen(self, events: Sequence[Publication]) -> Screen:
         """Return what decides on the events of one message."""
         return self._permit.screen(events, self._clock())
 

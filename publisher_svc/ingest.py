@@ -15,9 +15,8 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
-from typing import Literal
+from typing import Literal, cast
 
 import uuid_utils
 
@@ -33,9 +32,10 @@ from lanecast.core.instruments import (
 from lanecast.core.limits import BULK_BATCH_EVENTS
 from lanecast.core.priority import EXPRESS_LANES, LANES, Priority
 from lanecast.v1.event_pb2 import Event
+from publisher_svc.acceptance import EventReader, Submission, Waiting, bind
 from publisher_svc.core import admission
 from publisher_svc.core.activity import Activity
-from publisher_svc.core.admission import LoadLimit, ProducerOrder, Refusal
+from publisher_svc.core.admission import LoadLimit, ProducerOrder, Publication, Refusal
 from publisher_svc.core.arms import Arms
 from publisher_svc.core.expiry import NANOS_PER_MILLI, marked
 from publisher_svc.core.group import Group, groups_of
@@ -51,41 +51,17 @@ log = logging.getLogger(__name__)
 
 _EXPRESS_SLICE = 256
 _SHARED_SLICE = 32
-_LANES = {lane.wire_value: lane for lane in LANES}
+_LANES = {int(lane): lane for lane in LANES}
 _OURS: tuple[Literal["offset", "prev_offset", "accept_time_unix_nano", "store_time_unix_nano"], ...] = (
     "offset", "prev_offset", "accept_time_unix_nano", "store_time_unix_nano",
 )  # fmt: skip
 """Fields of an event that only the service sets."""
+_READ = {Waiting}
+"""The types of events that `read` has let pass."""
+_RESERVED_CHAR = RESERVED_PREFIX[0]
 _MAX_HEADS = 100_000
 _COUNTED = 1_000
 """Most waiting events that are looked at to say how many wait."""
-
-
-@dataclass(slots=True, eq=False)
-class Submission:
-    """Events that arrived together, and what became of each."""
-
-    order: ProducerOrder
-    on_done: Callable[[Submission], None]
-    size: int = 0
-    """Bytes of all serialised events."""
-    results: list[Entry | Refusal | None] = field(default_factory=list)
-    """One per event: the entry with its position, or why it was refused."""
-    open: int = 0
-
-
-class _Waiting(Entry):
-    """An event that waits to be stored, and for whom. The submission is let go of once the event has its result."""
-
-    __slots__ = ("event", "index", "size", "submission")
-
-    def __init__(self, event: Event, lane: Priority, accept_ns: int, submission: Submission, index: int) -> None:
-        data = event.SerializeToString()
-        super().__init__(event.channel, lane, event.id, data, accept_ns)
-        self.event = event
-        self.submission = submission
-        self.index = index
-        self.size = len(data)
 
 
 class Ingest:
@@ -106,20 +82,21 @@ class Ingest:
         self._log = event_log
         self._needs_sync = event_log.needs_sync
         self._on_failure = on_failure
-        self._unsynced: list[list[_Waiting]] = []
+        self._unsynced: list[list[Waiting]] = []
         """Committed, but not to be acknowledged before the next flush."""
         self._committed = asyncio.Event()
         self._synced = asyncio.Event()
         self._synced.set()
         event_log.deliver_to(self._dispatch)
         self._registry = registry
+        self._reader = EventReader(registry)
         self._hub = hub
         self._tail = tail
         self._limit = limit
         self._arms = arms
-        self._express: deque[_Waiting] = deque()
-        self._bulk: deque[_Waiting] = deque()
-        self._put_off: list[_Waiting] = []
+        self._express: deque[Waiting] = deque()
+        self._bulk: deque[Waiting] = deque()
+        self._put_off: list[Waiting] = []
         """Taken from the queues, and to be committed before anything in them."""
         self._waiting_for_log = False
         self._timed = event_log.overlapping
@@ -171,57 +148,88 @@ class Ingest:
         counted = [each.accept_ns for each in islice(queue, 0, None, step) if each.lane is lane]
         return len(counted) * step, min(counted, default=0)
 
+    def read(self, events: Iterable[bytes], source: str) -> list[Waiting | Event]:
+        """Read serialised events as they come off the wire, for `submit`; see `EventReader.read`."""
+        return self._reader.read(events, source, time.time_ns())
+
     def submit(
         self,
-        events: Sequence[Event],
+        events: Sequence[Waiting | Event],
         source: str,
         order: ProducerOrder,
         on_done: Callable[[Submission], None],
         screen: Screen | None = None,
     ) -> Submission:
         """Check events and queue them for the log; `on_done` is called once each has its result, possibly at once."""
-        accept_ns = time.time_ns()
-        submission = Submission(order, on_done, results=[None] * len(events))
-        refuse = self._refuse_anonymous if screen is None else screen.around(self._refuse)
-        let_in: list[_Waiting] = []
-        for index, event in enumerate(events):
-            refusal = refuse(event, order)
-            if refusal is None:
-                let_in.append(self._let_in(event, source, accept_ns, submission, index))
-                continue
-            submission.results[index] = refusal
-            order.settle(event.channel, event.priority, event.id, refusal)
-            self._rejected.add(event.priority, refusal.reason, event.channel)
-        if not let_in:
-            on_done(submission)
-            return submission
-        submission.open = len(let_in)
-        submission.size = sum([waiting.size for waiting in let_in])
+        submission = Submission(order, on_done)
+        limit = self._limit
+        if screen is None and not order.fences and limit.is_low(len(events)) and {*map(type, events)} == _READ:
+            let_in = cast("list[Waiting]", events)  # nothing is left to be asked about any of them
+            submission.open, submission.size = len(let_in), sum([waiting.size for waiting in let_in])
+            limit.add(submission.size, submission.open)
+        else:
+            let_in = self._examine(events, source, submission, screen)
+            if not let_in:
+                on_done(submission)
+                return submission
+        whole = submission if submission.open == len(events) else None
         if self._waiting_for_log or self._express or self._bulk or self._put_off or not _is_slice(let_in):
+            if whole is not None:
+                bind(let_in, whole)
+                whole = None
             for waiting in let_in:
                 (self._express if waiting.lane in EXPRESS_LANES else self._bulk).append(waiting)
             let_in = []
         if not self._waiting_for_log:
-            self._commit_at_once(let_in or self._put_off or self._next_slice())
+            self._commit_at_once(let_in or self._put_off or self._next_slice(), whole)
         if self._express or self._bulk or self._put_off:
             self._idle.clear()
             self._wake.set()
         return submission
 
-    def _refuse_anonymous(self, event: Event, order: ProducerOrder) -> Refusal | None:
+    def _examine(
+        self, events: Sequence[Waiting | Event], source: str, submission: Submission, screen: Screen | None
+    ) -> list[Waiting]:
+        """Return the events that nothing speaks against; the others have their results."""
+        accept_ns, order = time.time_ns(), submission.order
+        refuse = self._refuse_anonymous if screen is None else screen.around(self._refuse)
+        let_in: list[Waiting] = []
+        refused: dict[int, Refusal] = {}
+        places: list[int] = []
+        for index, event in enumerate(events):
+            refusal = refuse(event, order)
+            if refusal is None:
+                waiting = self._let_in(event, source, accept_ns) if isinstance(event, Event) else event
+                let_in.append(waiting)
+                places.append(index)
+                submission.size += waiting.size
+                self._limit.add(waiting.size)
+                continue
+            refused[index] = refusal
+            order.settle(event.channel, event.priority, event.id, refusal)
+            self._rejected.add(event.priority, refusal.reason, event.channel)
+        submission.open = len(let_in)
+        if refused:
+            submission.results = [refused.get(index) for index in range(len(events))]
+            for waiting, index in zip(let_in, places, strict=True):
+                waiting.submission, waiting.index = submission, index
+        return let_in
+
+    def _refuse_anonymous(self, event: Publication, order: ProducerOrder) -> Refusal | None:
         if event.channel.startswith(RESERVED_PREFIX):
             return admission.reserved(event)
         return self._refuse(event, order)
 
-    def _refuse(self, event: Event, order: ProducerOrder) -> Refusal | None:
-        refusal = admission.check_event(event, self._registry)
-        if refusal is not None:
-            return refusal
+    def _refuse(self, event: Publication, order: ProducerOrder) -> Refusal | None:
+        if isinstance(event, Event):
+            refusal = admission.check_event(event, self._registry)
+            if refusal is not None:
+                return refusal
         if order.fences and not order.passes(event):
             return admission.out_of_order()
         return self._limit.refuse(_LANES[event.priority])
 
-    def _let_in(self, event: Event, source: str, accept_ns: int, submission: Submission, index: int) -> _Waiting:
+    def _let_in(self, event: Event, source: str, accept_ns: int) -> Waiting:
         if not event.id:
             event.id = str(uuid_utils.uuid7())
         if source and not event.source:
@@ -229,11 +237,11 @@ class Ingest:
         if event.offset or event.prev_offset or event.accept_time_unix_nano or event.store_time_unix_nano:
             for name in _OURS:
                 event.ClearField(name)
-        waiting = _Waiting(event, _LANES[event.priority], accept_ns, submission, index)
+        key = (event.channel, _LANES[event.priority])
+        waiting = Waiting(key, event.id, event.SerializeToString(), accept_ns, event)
         if event.ttl_millis:
             waiting.ends_ns = time.monotonic_ns() + event.ttl_millis * NANOS_PER_MILLI
             self._timed = True
-        self._limit.add(waiting.size)
         return waiting
 
     async def _run(self) -> None:
@@ -249,9 +257,9 @@ class Ingest:
                 await asyncio.sleep(0)  # an express event that has arrived meanwhile goes next
             self._idle.set()
 
-    def _begin(self, batch: list[_Waiting]) -> None:
+    def _begin(self, batch: list[Waiting]) -> None:
         """Commit beside what is under way. Events of different queues do not wait for one another's answer."""
-        queues: dict[int, list[_Waiting]] = {}
+        queues: dict[int, list[Waiting]] = {}
         for waiting in batch:
             queues.setdefault(self._log.queue_of(waiting.key), []).append(waiting)
         for part in queues.values():
@@ -260,7 +268,7 @@ class Ingest:
             task.add_done_callback(self._overlapping.discard)
             task.add_done_callback(self._on_task_done)
 
-    def _next_slice(self) -> list[_Waiting]:
+    def _next_slice(self) -> list[Waiting]:
         """Take what is committed next. A commit has its price: HIGH takes a little bulk along, CRITICAL does not."""
         express, bulk = self._express, self._bulk
         batch = [express.popleft() for _ in range(min(_EXPRESS_SLICE, len(express)))]
@@ -271,14 +279,27 @@ class Ingest:
             bulk.clear()
         return batch
 
-    def _commit_at_once(self, batch: list[_Waiting]) -> None:
-        """Commit a slice here and now, as long as the log need not wait: waking a task costs as much again."""
+    def _commit_at_once(self, batch: list[Waiting], whole: Submission | None = None) -> None:
+        """Commit a slice here and now, as long as the log need not wait: waking a task costs as much again.
+
+        Args:
+            batch: The slice.
+            whole: The submission that these events are all of, where they do not know it yet.
+        """
         self._put_off = []
         try:
             stored = self._log.append_nowait(batch)
         except LogError as error:
+            if whole is not None:
+                bind(batch, whole)
             self._refuse_all(batch, error)
             return
+        if stored and whole is not None and not self._needs_sync:
+            self._trace(batch)
+            self._settle_whole(batch, whole)
+            return
+        if whole is not None:
+            bind(batch, whole)
         if not stored:
             self._put_off = batch
             return
@@ -288,7 +309,7 @@ class Ingest:
         else:
             self._settle_stored(batch)
 
-    async def _commit(self, batch: list[_Waiting]) -> None:
+    async def _commit(self, batch: list[Waiting]) -> None:
         self._waiting_for_log = not self._log.overlapping
         try:
             await self._log.append(batch)
@@ -303,7 +324,7 @@ class Ingest:
         else:
             await self._acknowledge(batch)
 
-    def _acknowledge_later(self, batch: list[_Waiting]) -> None:
+    def _acknowledge_later(self, batch: list[Waiting]) -> None:
         self._unsynced.append(batch)
         self._synced.clear()
         self._committed.set()
@@ -319,11 +340,11 @@ class Ingest:
                     await self._acknowledge(batch)
             self._synced.set()
 
-    async def _acknowledge(self, batch: list[_Waiting]) -> None:
+    async def _acknowledge(self, batch: list[Waiting]) -> None:
         for waiting in batch:
             self._settle(waiting, await self._check_reuse(waiting) if waiting.duplicate else None)
 
-    def _refuse_all(self, batch: list[_Waiting], error: LogError) -> None:
+    def _refuse_all(self, batch: list[Waiting], error: LogError) -> None:
         """Refuse what could not be stored, and whatever waits behind it in a producer's channel and lane."""
         if refused := self._refusals.add(len(batch), time.monotonic()):
             log.error("%d events were refused: %s", refused, error)
@@ -348,17 +369,17 @@ class Ingest:
         if self._timed or len({entry.key for entry in fresh}) < len(fresh):
             self._group(fresh, stored, offers)
         else:
+            last: tuple[Receiver, ...] = ()
+            groups: list[Group] = []
             for entry in fresh:  # as good as always where there are many channels: each event is a group of its own
                 key = entry.key
                 receivers = subscribed.get(key)
                 if receivers is not None:
                     data = entry.data + stored
                     head = heads.get(key) or self.batch_head(key)
-                    group = Group(key[0], key[1], head, [data], entry.offset, len(data))
-                    if receivers in offers:
-                        offers[receivers].append(group)
-                    else:
-                        offers[receivers] = [group]
+                    if receivers is not last:
+                        last, groups = receivers, offers.setdefault(receivers, [])
+                    groups.append(Group(key[0], key[1], head, [data], entry.offset, len(data)))
         for receivers, groups in offers.items():
             for receiver in receivers:
                 receiver.offer(groups, now_ns)
@@ -379,10 +400,11 @@ class Ingest:
                 groups = marked(groups, [(entry.offset, entry.prev_offset, entry.ends_ns) for entry in entries])
             offers.setdefault(receivers, []).extend(groups)
 
-    def _trace(self, batch: list[_Waiting]) -> None:
+    def _trace(self, batch: list[Waiting]) -> None:
         """Note the spans of what was committed, after everything that somebody waits for."""
         if self.tracing is not None:
-            self.tracing.committed(((each, each.event) for each in batch), len(batch), time.time_ns())
+            parsed = [(each, each.event) for each in batch if each.event is not None]
+            self.tracing.committed(parsed, len(batch), time.time_ns())
 
     def batch_head(self, key: ChannelLane) -> bytes:
         """Return `wire.batch_head` of a channel and lane."""
@@ -399,17 +421,17 @@ class Ingest:
         """Make `batch_head` anew: the assignment of channels to policies has changed."""
         self._heads.clear()
 
-    async def _check_reuse(self, waiting: _Waiting) -> Refusal | None:
+    async def _check_reuse(self, waiting: Waiting) -> Refusal | None:
         """Tell a retry from an id that was used for another payload."""
         try:
             first = await self._log.get(waiting.offset)
         except LogError as error:
             return admission.not_stored(str(error))
-        if first is None or Event.FromString(first.data).data == waiting.event.data:
+        if first is None or Event.FromString(first.data).data == Event.FromString(waiting.data).data:
             return None
-        return admission.id_reused(waiting.event.id)
+        return admission.id_reused(waiting.event_id)
 
-    def _settle(self, waiting: _Waiting, refusal: Refusal | None) -> None:
+    def _settle(self, waiting: Waiting, refusal: Refusal | None) -> None:
         if refusal is None and not waiting.duplicate:
             self._settle_stored([waiting])
             return
@@ -425,35 +447,57 @@ class Ingest:
             counters[waiting.lane].add()
         _answer(waiting, waiting if refusal is None else refusal)
 
-    def _settle_stored(self, batch: list[_Waiting]) -> None:
+    def _settle_stored(self, batch: list[Waiting]) -> None:
         """Count and answer events that were stored, none of which was there already."""
         self._limit.remove(sum([waiting.size for waiting in batch]), len(batch))
-        counters, counted = self._accepted, []
         for waiting in batch:
-            order, channel = waiting.submission.order, waiting.channel
+            order = waiting.submission.order
             if order.fences:
-                order.settle(channel, waiting.lane, waiting.event_id, None)
-            if channel.startswith(RESERVED_PREFIX):
-                self._synthetic[waiting.lane].add()
-            else:
-                counters[waiting.lane].value += 1
-                counted.append(channel)
+                order.settle(waiting.channel, waiting.lane, waiting.event_id, None)
+        self._count(batch)
+        for waiting in batch:
             _answer(waiting, waiting)
-        self._activity.count(counted)
+
+    def _settle_whole(self, batch: list[Waiting], submission: Submission) -> None:
+        """Count and answer a submission that was stored in the step in which it came."""
+        self._limit.remove(submission.size, len(batch))
+        order = submission.order
+        if order.fences:
+            for waiting in batch:
+                order.settle(waiting.channel, waiting.lane, waiting.event_id, None)
+        self._count(batch)
+        first = batch[0].offset
+        if batch[-1].offset - first == len(batch) - 1:
+            submission.run = first
+        submission.results, submission.open = batch, 0
+        submission.on_done(submission)
+
+    def _count(self, batch: list[Waiting]) -> None:
+        keys = [waiting.key for waiting in batch]
+        counters = self._accepted
+        if _RESERVED_CHAR in {channel[0] for channel, _ in keys}:
+            for channel, lane in keys:
+                if is_reserved(channel):
+                    self._synthetic[lane].add()
+            keys = [key for key in keys if not is_reserved(key[0])]
+        lanes = [lane for _, lane in keys]
+        for lane in {*lanes}:
+            counters[lane].value += lanes.count(lane)
+        self._activity.count([channel for channel, _ in keys])
 
 
-def _is_slice(events: list[_Waiting]) -> bool:
+def _is_slice(events: Sequence[Waiting]) -> bool:
     """Say whether events that arrived together may be committed together; see `Ingest._next_slice`."""
     if len(events) > _SHARED_SLICE:
         return False
-    critical = sum([waiting.lane is Priority.CRITICAL for waiting in events])
+    critical = sum([waiting.key[1] is Priority.CRITICAL for waiting in events])
     return not critical or critical == len(events)
 
 
-def _answer(waiting: _Waiting, result: Entry | Refusal) -> None:
+def _answer(waiting: Waiting, result: Entry | Refusal) -> None:
     submission = waiting.submission
     del waiting.submission  # it holds the result: without this they would keep each other until a garbage collection
-    submission.results[waiting.index] = result
+    submission.results[waiting.index] = result  # type: ignore[index]
     submission.open -= 1
     if not submission.open:
         submission.on_done(submission)

@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from lanecast.core.limits import (
     DEDUP_WINDOW_SECONDS,
     MAX_EVENTS_PER_MESSAGE,
@@ -17,13 +19,15 @@ from lanecast.core.limits import (
     PUBLISH_CREDIT_BYTES,
 )
 from lanecast.errors import LanecastError, StatusError, UnavailableError
+from lanecast.internal.v1.stream_pb2 import PublishEventStreamRequestView, PublishMessageView
 from lanecast.runtime import status
 from lanecast.v1 import publisher_pb2 as pb
 from lanecast.v1.event_pb2 import PRIORITY_CRITICAL, Event
+from publisher_svc.acceptance import Submission, Waiting
 from publisher_svc.core.admission import ProducerOrder
 from publisher_svc.core.answers import Answers, result_of
 from publisher_svc.identity import Doorkeeper, Visitor, token_expired
-from publisher_svc.ingest import Ingest, Submission
+from publisher_svc.ingest import Ingest
 from publisher_svc.pause import PauseWatch
 
 _ACK_INTERVAL_SECONDS = 0.008
@@ -79,7 +83,7 @@ class PublishService:
         submission = await done
         return pb.PublishEventsResponse(epoch=self._epoch, results=[result_of(each) for each in submission.results])
 
-    async def publish_event_stream(self, requests: AsyncIterator[pb.PublishEventStreamRequest], context: Any) -> None:
+    async def publish_event_stream(self, requests: AsyncIterator[PublishEventStreamRequestView], context: Any) -> None:
         """Answer PublishEventStream."""
         with self._doorkeeper.admit(context.invocation_metadata()) as visitor:
             opening = await _opening(requests)
@@ -148,7 +152,7 @@ class _PublishSession:
         self._ended = False
         self._hurry = False
 
-    async def run(self, requests: AsyncIterator[pb.PublishEventStreamRequest]) -> None:
+    async def run(self, requests: AsyncIterator[PublishEventStreamRequestView]) -> None:
         """Serve the stream until the client closes it or goes away; everything submitted is answered first."""
         self._answer(pb.PublishEventStreamResponse(opened=self._opened))
         writer = asyncio.create_task(self._write(), name="publish-answers")
@@ -177,7 +181,7 @@ class _PublishSession:
         """Tell the SDK to go elsewhere."""
         self._answer(pb.PublishEventStreamResponse(drain=pb.DrainNotice(grace_millis=grace_millis)))
 
-    async def _read(self, requests: AsyncIterator[pb.PublishEventStreamRequest]) -> bool:
+    async def _read(self, requests: AsyncIterator[PublishEventStreamRequestView]) -> bool:
         """Submit what comes; return True where the client said `close`, False where it, or its token, has gone."""
         async for request in requests:
             kind = request.WhichOneof("request")
@@ -197,14 +201,14 @@ class _PublishSession:
             await self._room.wait()
         return False
 
-    async def _take(self, message: pb.PublishMessage) -> None:
+    async def _take(self, message: PublishMessageView) -> None:
         """Submit a message in slices, the CRITICAL events that lead it by themselves.
 
         Between two slices the loop looks at its other work. Another publisher's CRITICAL events come a message at a
         time, each of which takes a turn of the loop or two: turns must be short, or they would queue on their stream.
         What a limited identity sends stays whole: how long it is told to wait counts for all of a message.
         """
-        events: Sequence[Event] = message.events
+        events = self._events(message)
         first, end = message.first_sequence, 0
         while end < len(events) and events[end].priority == PRIORITY_CRITICAL:
             end += 1
@@ -219,7 +223,15 @@ class _PublishSession:
             end = slice_events
         self._submit(events, first)
 
-    def _submit(self, events: Sequence[Event], first: int) -> None:
+    def _events(self, message: PublishMessageView) -> Sequence[Waiting | Event]:
+        try:
+            return self._ingest.read(message.events, self._source)
+        except DecodeError as error:
+            raise StatusError(
+                status.INVALID_ARGUMENT, "MALFORMED", "an event is not a valid lanecast.v1.Event"
+            ) from error
+
+    def _submit(self, events: Sequence[Waiting | Event], first: int) -> None:
         self._open += 1
         screen = None if self._visitor is None else self._visitor.screen(events)
         submission = self._ingest.submit(
@@ -237,7 +249,10 @@ class _PublishSession:
             self._room.set()
         # A lone event is answered at once: its sender may be waiting for just that. Answers to many share messages.
         self._hurry = self._hurry or (len(submission.results) == 1 and not self._open)
-        self._answers.add(first_sequence, submission.results)
+        if submission.run:
+            self._answers.add_run(first_sequence, submission.run, len(submission.results))
+        else:
+            self._answers.add(first_sequence, submission.results)
         self._wake.set()
 
     def _answer(self, response: pb.PublishEventStreamResponse) -> None:
@@ -267,8 +282,13 @@ class _PublishSession:
             await self._wake.wait()
 
 
+<<<<<<< HEAD
 async def _opening(requests: AsyncIterator[pb.PublishEventStreamRequest]) -> pb.PublishOpen:
     """Return the opening message."""
+=======
+async def _opening(requests: AsyncIterator[PublishEventStreamRequestView]) -> str:
+    """Return the source named by the opening message."""
+>>>>>>> pub-cpu
     async for request in requests:
         if request.WhichOneof("request") != "open":
             break

@@ -10,8 +10,9 @@ A servicer method may return or yield either a message or bytes that are already
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
+from types import MappingProxyType
 from typing import Any, cast
 
 import grpc
@@ -63,9 +64,17 @@ class GrpcServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._names: list[str] = [health.SERVICE_NAME, reflection.SERVICE_NAME]
 
-    def add(self, service: ServiceDescriptor, servicer: object) -> None:
-        """Serve every method of `service` by the method of the same name on `servicer`."""
-        handlers = {method.name: _handler(method, getattr(servicer, method.name)) for method in service.methods}
+    def add(
+        self, service: ServiceDescriptor, servicer: object, views: Mapping[str, type[Message]] = MappingProxyType({})
+    ) -> None:
+        """Serve every method of `service` by the method of the same name on `servicer`.
+
+        `views` has the class that requests of a method are parsed as, where it is not that of the contract.
+        """
+        handlers = {
+            method.name: _handler(method, getattr(servicer, method.name), views.get(method.name))
+            for method in service.methods
+        }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
         self._names.append(service.full_name)
 
@@ -112,8 +121,10 @@ class GrpcServer:
             await self._health.set(name, value)
 
 
-def _handler(method: MethodDescriptor, call: Callable[..., Any]) -> grpc.RpcMethodHandler[Any, Any]:
-    request_class = GetMessageClass(method.input_type)
+def _handler(
+    method: MethodDescriptor, call: Callable[..., Any], view: type[Message] | None
+) -> grpc.RpcMethodHandler[Any, Any]:
+    request_class = view or GetMessageClass(method.input_type)
     if method.client_streaming and method.server_streaming:
         return grpc.stream_stream_rpc_method_handler(_stream_stream(call, request_class), None, _serialize)
     if method.client_streaming:
@@ -131,7 +142,9 @@ def _parse(request_class: type[Message], data: bytes) -> Message:
     try:
         return request_class.FromString(data)
     except DecodeError as error:
-        name = request_class.DESCRIPTOR.full_name
+        name = request_class.DESCRIPTOR.full_name.replace(".internal.", ".").removesuffix(
+            "View"
+        )  # as the sender knows it
         raise StatusError(status.INVALID_ARGUMENT, "MALFORMED", f"the request is not a valid {name}") from error
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 from google.protobuf.message import DecodeError, Message
 
@@ -25,6 +26,22 @@ from publisher_svc.core.registry import TypeRegistry
 _INVALID_ARGUMENT, _ALREADY_EXISTS, _PERMISSION_DENIED, _RESOURCE_EXHAUSTED, _ABORTED = 3, 6, 7, 8, 10
 _LANES = {int(lane): lane for lane in LANES}
 _check_channel = lru_cache(maxsize=65_536)(check_channel)
+
+
+class Publication(Protocol):
+    """What an event is to be decided on by: an `Event`, or one whose content has been checked as it was read."""
+
+    @property
+    def channel(self) -> str:
+        """The channel it is published to."""
+
+    @property
+    def priority(self) -> int:
+        """The number of its lane."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +114,7 @@ def _payload_refused(type_url: str, value: bytes, message_class: type[Message] |
     return Refusal(_INVALID_ARGUMENT, "PAYLOAD_UNPARSABLE", message)
 
 
-def reserved(event: Event) -> Refusal | None:
+def reserved(event: Publication) -> Refusal | None:
     """Return why a publisher without a token may not publish to the event's channel, or None where it may."""
     if not is_reserved(event.channel):
         return None
@@ -126,6 +143,10 @@ FULL_AT = {Priority.CRITICAL: 1.0, Priority.HIGH: 0.95, Priority.NORMAL: 0.85, P
 """Share of the queue at which a lane is refused: LOW first, CRITICAL last."""
 
 
+_LOW = 0.5
+"""Share of the queue below which nobody need ask: what a message may add is less than what is left to LOW's share."""
+
+
 class LoadLimit:
     """Bounds what waits to be stored, in events and bytes, over all lanes."""
 
@@ -143,9 +164,13 @@ class LoadLimit:
         message = f"the service is over its limit for lane {lane.name}: send again after the delay, or more slowly"
         return Refusal(_RESOURCE_EXHAUSTED, "OVERLOADED", message, retry_delay_millis=100)
 
-    def add(self, size: int) -> None:
-        """Count an event that begins to wait."""
-        self.events += 1
+    def is_low(self, events: int) -> bool:
+        """Say whether so many more events of any lane would be let in, whatever their size."""
+        return self.events + events < self._max_events * _LOW and self.bytes < self._max_bytes * _LOW
+
+    def add(self, size: int, events: int = 1) -> None:
+        """Count events that begin to wait, `size` bytes in all."""
+        self.events += events
         self.bytes += size
 
     def remove(self, size: int, events: int = 1) -> None:
@@ -167,7 +192,7 @@ class ProducerOrder:
         self._held: set[tuple[str, int]] = set()
         """Fences that `hold` has set."""
 
-    def passes(self, event: Event) -> bool:
+    def passes(self, event: Publication) -> bool:
         """Say whether an event may be tried now."""
         if not self.fences:
             return True

@@ -150,24 +150,34 @@ class Downstream:
 
     def offer_all(self, groups: Iterable[Group], now_ns: int) -> bool:
         """Take groups of new events; return True where there is something to do for the stream's shell."""
-        lanes, enqueue, most = self._lanes, self._enqueue, self._max_queue_bytes
+        lanes, most, generation = self._lanes, self._max_queue_bytes, self._arms.generation
         busy = False
         for group in groups:
             state = lanes.get(group.lane)
-            subscription = state.subscriptions.get(group.channel) if state is not None else None
-            if (
-                state is None
-                or subscription is None
-                or not subscription.live
-                or group.last_offset <= subscription.cursor
-            ):
+            if state is None:
+                continue
+            channel, last = group.channel, group.last_offset
+            subscription = state.subscriptions.get(channel)
+            if subscription is None or not subscription.live or last <= subscription.cursor:
                 continue
             busy = True
-            flow = subscription.flow
-            if flow.bytes + group.size > most or flow.events >= MAX_QUEUE_EVENTS:
-                self._fall_behind(state, group.channel, subscription)
-            else:
-                enqueue(state, subscription, group, now_ns)
+            flow, size = subscription.flow, group.size
+            if flow.bytes + size > most or flow.events >= MAX_QUEUE_EVENTS:
+                self._fall_behind(state, channel, subscription)
+            elif (
+                subscription.queued or subscription.generation != generation or flow is state.at_once
+                or group.timed or group.missing
+            ):  # fmt: skip
+                self._enqueue(state, subscription, group, now_ns)
+            else:  # what `_enqueue` does for the first of a queue, in nearly every case: a call costs as much again
+                subscription.since_ns = now_ns
+                subscription.before_queue = subscription.cursor
+                subscription.timed = False
+                subscription.queued.append(group)
+                subscription.cursor = last
+                flow.ready[channel] = subscription
+                flow.events += len(group.events)
+                flow.bytes += size
         return busy
 
     def lagging(self) -> Iterator[tuple[str, Priority, int]]:

@@ -16,8 +16,7 @@ from collections.abc import Callable, Hashable, Sequence
 
 from lanecast.core.channel import MAX_CHANNEL_BYTES
 from lanecast.core.priority import EXPRESS_LANES, LANES, Priority
-from lanecast.v1.event_pb2 import Event
-from publisher_svc.core.admission import FULL_AT, ProducerOrder, Refusal
+from publisher_svc.core.admission import FULL_AT, ProducerOrder, Publication, Refusal
 
 _PERMISSION_DENIED, _RESOURCE_EXHAUSTED = 7, 8
 _EXPRESS_DELAY_SECONDS, _BULK_DELAY_SECONDS = 0.25, 1.0
@@ -28,7 +27,7 @@ _LANES = {int(lane): lane for lane in LANES}
 
 LanesFor = Callable[[str], frozenset[Priority]]
 """Returns the lanes of a channel that may be published to."""
-Refuse = Callable[[Event, ProducerOrder], Refusal | None]
+Refuse = Callable[[Publication, ProducerOrder], Refusal | None]
 """Returns why an event is refused, or None."""
 
 
@@ -93,13 +92,13 @@ class Permit:
         self._lanes_for = lanes_for
         self._known: dict[str, frozenset[Priority]] = {}
 
-    def screen(self, events: Sequence[Event], now: float) -> Screen:
+    def screen(self, events: Sequence[Publication], now: float) -> Screen:
         """Return what decides on the events of one message."""
         if self.bucket is not None:
             self.bucket.refill(now)
         return Screen(self, events)
 
-    def forbids(self, event: Event) -> Refusal | None:
+    def forbids(self, event: Publication) -> Refusal | None:
         """Return why this publisher may never publish such an event, or None."""
         lanes = self._known.get(event.channel)
         if lanes is None:
@@ -125,7 +124,7 @@ class Screen:
 
     __slots__ = ("_events", "_permit", "_refusals", "_taken")
 
-    def __init__(self, permit: Permit, events: Sequence[Event]) -> None:
+    def __init__(self, permit: Permit, events: Sequence[Publication]) -> None:
         self._permit = permit
         self._events = events
         self._taken = dict.fromkeys(LANES, 0)
@@ -138,7 +137,7 @@ class Screen:
             return lambda event, order: forbids(event) or refuse(event, order)
         return lambda event, order: forbids(event) or refuse(event, order) or self._over_rate(event, bucket)
 
-    def _over_rate(self, event: Event, bucket: TokenBucket) -> Refusal | None:
+    def _over_rate(self, event: Publication, bucket: TokenBucket) -> Refusal | None:
         lane = _LANES[event.priority]
         refusal = self._refusals.get(lane)
         if refusal is None:

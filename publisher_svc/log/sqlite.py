@@ -362,7 +362,7 @@ class SqliteEventLog:
                 self._later(partial(self._retire, writer))
         elif full >= _SPARE_AT and self._spare is None and not self._making_spare and age >= self._next_try:
             self._making_spare = True
-            self._later(lambda: self._make_spare(writer.number + 1))
+            self._later(lambda: self._make_spare(writer))
 
     @property
     def _segment_seconds(self) -> float:
@@ -392,9 +392,10 @@ class SqliteEventLog:
 
     # In the housekeeping thread
 
-    def _make_spare(self, number: int) -> None:
+    def _make_spare(self, present: segment.SegmentWriter) -> None:
         try:
-            self._spare = segment.SegmentWriter(self._folder, number)
+            # What had events lately will have more; what had none since the segment began is not carried on.
+            self._spare = segment.SegmentWriter(self._folder, present.number + 1, list(present.heads))
         except LogError:
             self._next_try = time.monotonic() - self._begun + _SPARE_RETRY_SECONDS
             raise

@@ -17,6 +17,7 @@ from lanecast.core.instruments import Instruments
 from lanecast.core.policy import DEFAULT
 from lanecast.core.priority import LANES, Priority
 from lanecast.v1.event_pb2 import Event
+from publisher_svc.acceptance import Submission
 from publisher_svc.core.activity import Activity
 from publisher_svc.core.admission import LoadLimit, ProducerOrder, Refusal
 from publisher_svc.core.arms import Arms
@@ -24,7 +25,7 @@ from publisher_svc.core.group import Group
 from publisher_svc.core.registry import TypeRegistry
 from publisher_svc.core.tail import Tail
 from publisher_svc.hub import Hub
-from publisher_svc.ingest import Ingest, Submission
+from publisher_svc.ingest import Ingest
 from publisher_svc.log import segment
 from publisher_svc.log.base import Entry
 from publisher_svc.log.segment import SegmentWriter

@@ -77,3 +77,18 @@ def test_a_message_does_not_grow_without_end() -> None:
     for first in range(1, answers.MAX_RESULTS + 2, 100):
         waiting.add(first, [Kept(1, duplicate=False)] * 100)
     assert len(waiting) == 2
+
+
+@given(st.integers(1, 2**40), st.integers(1, 400))
+def test_a_run_is_answered_as_its_events_are_one_by_one(first: int, count: int) -> None:
+    together, single = Answers("epoch"), Answers("epoch")
+    together.add_run(5, first, count)
+    single.add(5, [Kept(offset, duplicate=False) for offset in range(first, first + count)])
+    assert together.take() == single.take()
+
+
+def test_a_run_begins_below_the_second_byte_of_an_offset() -> None:
+    answers = Answers("epoch")
+    answers.add_run(1, 120, 20)
+    acks = pb.PublishEventStreamResponse.FromString(answers.take()[0]).acks
+    assert [each.offset for each in acks.results] == list(range(120, 140))

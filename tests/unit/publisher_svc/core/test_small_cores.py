@@ -35,6 +35,20 @@ def test_filling_the_window_is_adding_one_by_one() -> None:
     assert one.reaches_back_to_ns == other.reaches_back_to_ns <= (299 - 120) * SECOND
 
 
+def test_events_that_are_stored_in_a_row_are_remembered_as_one_by_one() -> None:
+    one, other = DedupWindow(), DedupWindow()
+    marks = [fingerprint("a", str(number)) for number in range(600)]
+    for first in range(0, 600, 6):
+        one.add_all(marks[first : first + 6], first + 1, first * SECOND)
+        for offset, mark in enumerate(marks[first : first + 6], first + 1):
+            other.add(mark, offset, first * SECOND)
+    found = [[window.find(mark) for mark in marks] for window in (one, other)]
+    assert found[0] == found[1]
+    assert found[0][:400] == [None] * 400
+    assert found[0][-6:] == [595, 596, 597, 598, 599, 600]
+    assert len(one) == len(other)
+
+
 def test_a_failure_that_goes_on_is_told_now_and_then_with_how_much_it_was() -> None:
     sparing = Sparing(10)
     assert [sparing.add(3, now) for now in (0.0, 1.0, 9.9, 10.0, 11.0, 25.0)] == [3, 0, 0, 9, 0, 6]

@@ -145,6 +145,47 @@ async def test_a_quiet_lane_whose_events_are_all_gone_is_missing_up_to_its_head(
     await log.close()
 
 
+def of(channel: str, event_id: str) -> Entry:
+    event = Event(id=event_id, channel=channel, priority=Priority.NORMAL.wire_value)
+    event.data.value = bytes(300)
+    return Entry(channel, Priority.NORMAL, event_id, event.SerializeToString(), time.time_ns())
+
+
+async def test_a_new_segment_knows_the_channels_of_the_one_before_and_forgets_them_unless_they_are_used(
+    tmp_path: Path,
+) -> None:
+    log = SqliteEventLog.open(tmp_path, SqliteLogSettings(segment_pages=40))
+    await log.append([of("once", "o"), *(of(f"c{number}", "first") for number in range(3))])
+    seen: dict[int, set[str]] = {}
+    for number in range(60):
+        await log.append([of(f"c{number % 3}", f"e{number}")])
+        await log.settle()
+        writer = log._open_writer()
+        seen.setdefault(writer.number, {channel for channel, _ in writer._lanes})
+    first, second, third, *_ = seen.values()
+    assert (first, second, third) == ({"once", "c0", "c1", "c2"}, {"once", "c0", "c1", "c2"}, {"c0", "c1", "c2"})
+    for number in range(3):
+        page = await log.read((f"c{number}", Priority.NORMAL), 0, 100)
+        assert len(page.events) == 21
+    assert len((await log.read(("once", Priority.NORMAL), 0, 100)).events) == 1
+    await log.close()
+
+
+async def test_a_commit_of_more_events_than_a_statement_takes_is_one_commit(tmp_path: Path) -> None:
+    log = SqliteEventLog.open(tmp_path)
+    entries = [of(f"c{number % 100}", f"e{number}") for number in range(200)]
+    assert log.append_nowait(entries)
+    assert [each.offset for each in entries] == list(range(1, 201))
+    assert [each.prev_offset for each in entries] == [max(0, number - 99) for number in range(200)]
+    await log.close()
+    again = SqliteEventLog.open(tmp_path)
+    assert again.end_offset == 200
+    assert [each.offset for each in (await again.read(("c7", Priority.NORMAL), 0, 9)).events] == [8, 108]
+    repeated = of("c7", "e107")
+    assert not again.append_nowait([repeated])
+    await again.close()
+
+
 async def test_a_failed_commit_takes_everything_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = SqliteEventLog.open(tmp_path)
     await fill(log, 2)
