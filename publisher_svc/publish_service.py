@@ -282,13 +282,8 @@ class _PublishSession:
             await self._wake.wait()
 
 
-<<<<<<< HEAD
-async def _opening(requests: AsyncIterator[pb.PublishEventStreamRequest]) -> pb.PublishOpen:
+async def _opening(requests: AsyncIterator[PublishEventStreamRequestView]) -> pb.PublishOpen:
     """Return the opening message."""
-=======
-async def _opening(requests: AsyncIterator[PublishEventStreamRequestView]) -> str:
-    """Return the source named by the opening message."""
->>>>>>> pub-cpu
     async for request in requests:
         if request.WhichOneof("request") != "open":
             break
