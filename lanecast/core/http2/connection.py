@@ -323,10 +323,11 @@ class Connection:
             self._blocks.limit_table(values[frames.HEADER_TABLE_SIZE])
         window = values.get(frames.INITIAL_WINDOW_SIZE, outflow.initial_window)
         more, outflow.initial_window = window - outflow.initial_window, window
+        # Before whatever the new window lets go: to the peer the old one holds until it reads this.
+        outflow.add(frames.frame(frames.SETTINGS, frames.ACK, 0))
         if more:
             for stream in list(self._open.values()):
                 self._widen(stream, more)
-        outflow.add(frames.frame(frames.SETTINGS, frames.ACK, 0))
 
     def _on_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
         frames.check_size(payload, 8)

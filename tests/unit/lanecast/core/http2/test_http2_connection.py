@@ -529,6 +529,15 @@ def test_a_change_of_the_first_window_may_make_windows_negative() -> None:
     assert b"".join(each.payload for each in read_frames(client.take()) if each.kind == frames.DATA) == message(b"x")
 
 
+def test_settings_are_acknowledged_before_they_are_made_use_of() -> None:
+    client = peers.client(INITIAL_WINDOW_SIZE=10)
+    stream_id = client.open_stream(REQUEST)
+    assert not client.send_message(stream_id, b"0123456789")
+    client.take()
+    client.receive(frames.settings([(frames.INITIAL_WINDOW_SIZE, 100)]), 0.0)
+    assert client.take() == frames.frame(frames.SETTINGS, frames.ACK, 0) + data(stream_id, b"56789")
+
+
 def test_messages_wait_for_the_window_of_the_connection_in_turn() -> None:
     client = peers.client(INITIAL_WINDOW_SIZE=1_000_000)
     first, second, third = (client.open_stream(REQUEST) for _ in range(3))
