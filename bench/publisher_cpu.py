@@ -6,7 +6,7 @@ with its two streams, the answers of one publishing stream. Run by hand; docs/pe
 
 Time of the messages that nothing interrupted, best of several rounds: what a neighbour adds is never negative. For
 instructions, which no neighbour changes, run it under `valgrind --tool=callgrind` with `--rounds 1` and two values of
-`--of`, and divide the difference.
+`--of`, and divide the difference. `--count` counts bytecodes by function instead, which nothing disturbs either.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ import random
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
+from types import CodeType, FrameType
+from typing import Any
 
 import uuid_utils
 from google.protobuf.message import Message
@@ -254,6 +257,32 @@ class Bench:
         self.steps.end(_ACKNOWLEDGE)
 
 
+def _count(bench: Bench, messages: Sequence[bytes]) -> Counter[CodeType]:
+    """Return the bytecodes that each function runs for some messages."""
+    counts: Counter[CodeType] = Counter()
+
+    def trace(frame: FrameType, event: str, _argument: object) -> Any:
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        if event == "opcode":
+            counts[frame.f_code] += 1
+        return trace
+
+    sys.settrace(trace)
+    bench.run(messages)
+    sys.settrace(None)
+    return counts
+
+
+def _print_counts(bench: Bench, messages: int, events: int) -> None:
+    made = [bench.message() for _ in range(messages)]
+    bench.run(made[: messages // 2])
+    counted = made[messages // 2 :]
+    counts = _count(bench, counted)
+    for code, number in [(None, counts.total()), *counts.most_common(30)]:
+        name = "all bytecodes an event" if code is None else f"{code.co_qualname}, {Path(code.co_filename).name}"
+        sys.stdout.write(f"  {number / (len(counted) * events):8.1f}  {name}\n")
+
+
 def _fail(error: BaseException) -> None:
     raise SystemExit(f"the log failed: {error}")
 
@@ -262,6 +291,10 @@ async def _measure(folder: Path, options: argparse.Namespace) -> None:
     bench = Bench(folder, options.events)
     gc.freeze()
     gc.set_threshold(5_000, 20, 1_000_000)  # as the service does
+    if options.count:
+        _print_counts(bench, options.messages, options.events)
+        await bench.log.close()
+        return
     best = dict.fromkeys((*STEPS, "all"), float("inf"))
     for _ in range(options.rounds):
         messages = [bench.message() for _ in range(options.messages)]
@@ -289,6 +322,7 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=1_000, help="in a round")
     parser.add_argument("--of", type=int, help="how many of these are sent; all by default")
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--count", action="store_true", help="count bytecodes by function")
     parser.add_argument("--folder", type=Path, help="where the log goes; a temporary folder by default")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:

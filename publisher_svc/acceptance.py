@@ -25,7 +25,7 @@ from publisher_svc.core.registry import TypeRegistry
 from publisher_svc.log.base import ChannelLane, Entry
 
 _LANES = {lane.wire_value: lane for lane in LANES}
-_MAX_ROUTES = 100_000
+_MAX_ROUTES = 65_536
 _MAX_TYPES = 10_000
 # Tags of lanecast.v1.Event and google.protobuf.Any, as numbers where they are compared with a byte.
 _ID, _CREATE_TIME, _SEND_TIME, _TRACE, _DATA = 0x0A, 0x29, 0x31, 0x4A, 0x52
@@ -184,7 +184,7 @@ def _plain(
             return None
         if data[stop] != _SEND_TIME or stop + 9 != len(data) or not data[-1]:
             return None
-        event_id = data[2:at].decode("ascii")
+        event_id = data[2:at].decode()
         message_class.FromString(data[begin:stop])
     except (IndexError, UnicodeDecodeError, DecodeError):
         return None

@@ -85,7 +85,6 @@ def test_the_first_of_a_channel_is_parsed_and_those_after_it_are_taken_as_they_a
         encoded(key="k"),
         encoded(trace=TRACE + b"\x01"),
         encoded(""),
-        encoded("é"),
         encoded("i" * 64) + b"\x12\x01s",
         encoded(text=""),
         encoded(text="x" * 20_000),
@@ -152,7 +151,7 @@ def test_what_is_taken_says_what_was_sent(event_id: str, channel: str, lane: Pri
         return
     data = encoded(event_id, channel, lane, text)
     taken = read(trained(channel), data, source)
-    ordinary = len(event_id) > 0 and event_id.isascii() and text != "" and len(channel.encode()) < 128
+    ordinary = event_id != "" and text != "" and len(channel.encode()) < 128
     assert isinstance(taken, Waiting) == ordinary
     if isinstance(taken, Waiting):
         check(taken, data)
