@@ -32,7 +32,7 @@ _MARKS_AT_ONCE = 2048
 """Marks digested by one call: about 0.3 ms of work, so that reading never waits longer."""
 _HEAD = Struct(">BBH").unpack_from
 """The beginning of a frame whose length takes two bytes."""
-_HEAD_BYTES, _TWO_BYTES = 4, 126
+_HEAD_BYTES, _TWO_BYTES, _MARKER_BYTES = 4, 126, len(mark.MARKER)
 _EVENT_FRAMES = frozenset({0x80 | websocket.TEXT, 0x80 | websocket.BINARY})
 _OPENING_AT_ONCE = 64
 _OPEN_SECONDS = 60.0
@@ -64,12 +64,11 @@ class Receiver:
         self._connections: dict[int, socket.socket] = {}
         self._carry: dict[int, bytes] = {}
         self._tally = Tally(plan, 0, [])
-        # What was read and not digested yet: whole frames with marks, when they came, on which socket, how many marks.
-        self._chunks: list[bytes] = []
+        # What was read and not digested yet: the marks, and for each read when it came, on which socket, how many.
+        self._marks: list[bytes] = []
         self._times: list[int] = []
         self._chunk_rows: list[int] = []
         self._counts: list[int] = []
-        self._waiting = 0
         self.found = 0
         self.statistics: Counter[str] = Counter()
         self.closed: Counter[str] = Counter()
@@ -153,7 +152,7 @@ class Receiver:
         """Read all sockets that have something; return whether `control` has, too."""
         ready = self._poll.poll(timeout)
         spoken = self._read_ready([descriptor for descriptor, _ in ready], control)
-        if self._waiting >= _MARKS_AT_ONCE or (self._waiting and not ready):
+        if len(self._marks) >= _MARKS_AT_ONCE or (self._marks and not ready):
             self.digest()
         return spoken
 
@@ -165,7 +164,7 @@ class Receiver:
         """Read each of the descriptors once; return whether `control` is among them."""
         spoken = False
         rows, carry, small, read, clock = self._rows, self._carry, self._small, os.read, time.time_ns
-        frames = size = marks = 0
+        before, frames, size = len(self._marks), 0, 0
         for descriptor in ready:
             row = rows.get(descriptor)
             if row is None:
@@ -178,25 +177,26 @@ class Receiver:
                 self._drop(descriptor, error.strerror or "error")
                 continue
             size += len(data)
-            # Nearly always it is one whole frame of some hundred bytes. All else is taken apart at leisure.
+            count, at = 1, -1
+            # Nearly always it is one whole frame of some hundred bytes with one event. All else is taken apart.
             if len(data) > small and descriptor not in carry:
                 first, kind, length = _HEAD(data)
-                whole = kind == _TWO_BYTES and length == len(data) - _HEAD_BYTES >= small and first in _EVENT_FRAMES
-            else:
-                whole = False
-            if whole:
+                if kind == _TWO_BYTES and length == len(data) - _HEAD_BYTES and first in _EVENT_FRAMES:
+                    at = data.find(mark.MARKER)
+                    if at >= 0 and data.find(mark.MARKER, at + small) >= 0:
+                        at = -1
+            if at >= 0:
                 frames += 1
+                self._marks.append(data[at + _MARKER_BYTES : at + mark.MARK_BYTES])
             else:
-                data = self._take_apart(descriptor, data)
-            count = data.count(mark.MARKER)
+                marks = mark.find(self._take_apart(descriptor, data))
+                count = len(marks)
+                self._marks += marks
             if count:
-                self._chunks.append(data)
                 self._times.append(now)
                 self._chunk_rows.append(row)
                 self._counts.append(count)
-                marks += count
-        self.found += marks
-        self._waiting += marks
+        self.found += len(self._marks) - before
         statistics = self.statistics
         statistics["reads"] += len(ready)
         statistics["frames"] += frames
@@ -246,10 +246,9 @@ class Receiver:
 
     def digest(self) -> None:
         """Hand what was read to the account."""
-        if self._waiting:
-            self._tally.take(mark.find(b"".join(self._chunks)), self._times, self._chunk_rows, self._counts)
-            self._chunks, self._times, self._chunk_rows, self._counts = [], [], [], []
-            self._waiting = 0
+        if self._marks:
+            self._tally.take(self._marks, self._times, self._chunk_rows, self._counts)
+            self._marks, self._times, self._chunk_rows, self._counts = [], [], [], []
 
     def save(self, path: Path) -> None:
         """Write the account to a file."""

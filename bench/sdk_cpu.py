@@ -146,7 +146,7 @@ class Steps:
             priority, make = build[plan.lane[number]]
             label = mark.encode(1 << 60, 1 << 60, plan.channel[number], plan.sequence[number], plan.lane[number], 0)
             text = filler.payload(label, plan.size[number]).decode()
-            self._events.append((scenario.channel_name(plan.channel[number]), make(text), priority))
+            self._events.append((scenario.channel_name(plan.channel[number]), make, text, priority))
         self._now = asyncio.get_running_loop().time()
 
     def round(self) -> list[float]:
@@ -160,7 +160,8 @@ class Steps:
         spent = [0, 0, 0, 0]
         futures: list[Any] = []
         for first in range(0, _ROUND, _MESSAGE):
-            events = self._events[first : first + _MESSAGE]
+            chosen = self._events[first : first + _MESSAGE]
+            events = [(channel, make(text), priority) for channel, make, text, priority in chosen]
             begun = clock()
             for channel, message, priority in events:
                 futures.append(publish(channel, message, priority=priority))

@@ -231,7 +231,12 @@ class AsyncPublisher:
             loop = self._running_loop()  # which says what is wrong
         if self._refusal is not None:
             self.check_let_in(channel)
-        event_id, chain, data = self.encode(channel, message, priority, id, ttl, conflation_key, trace_context)
+        # As `encode`, which would be one more call for each event.
+        chain = outbox.chain(channel, priority if type(priority) is Priority else check_lane(priority))
+        event_id = str(uuid7()) if id is None else id
+        if not trace_context and TRACE_API in modules:
+            trace_context = current_context()
+        data = self._encoder.encode(event_id, chain.route, message, time_ns(), ttl, conflation_key, trace_context)
         if self._room.is_occupied or not outbox.has_room(len(data)):
             raise self.buffer_full(event_id, channel)
         future: asyncio.Future[Ack] = loop.create_future()

@@ -77,6 +77,7 @@ class Outbox:
         self._max_events = MAX_EVENTS_PER_MESSAGE
         self._full = MAX_EVENTS_PER_MESSAGE // 4
         """Events of a lane that do not wait for company any more."""
+        self._most_events, self._most_bytes = self.settings.max_events, self.settings.max_bytes
         self._delivery_seconds = self.settings.delivery_seconds
         self._dedup_seconds = DEDUP_WINDOW_SECONDS * _RESEND_SHARE
         self._stream = 0
@@ -131,10 +132,9 @@ class Outbox:
     def has_room(self, size: int, more_events: int = 0, more_bytes: int = 0) -> bool:
         """Say whether an event of `size` bytes fits on top of what is there and what is about to come."""
         events = len(self._pending) + more_events
-        if not events:
+        if events < self._most_events and self.buffered_bytes + more_bytes + size <= self._most_bytes:
             return True
-        settings = self.settings
-        return events < settings.max_events and self.buffered_bytes + more_bytes + size <= settings.max_bytes
+        return not events
 
     def add(
         self, chain: Chain, event_id: str, data: bytes, waiter: object, now: float, *, watched: bool = False
