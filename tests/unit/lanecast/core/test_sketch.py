@@ -97,3 +97,13 @@ def test_a_repeated_duration_is_counted_at_once() -> None:
     sketch = Sketch()
     sketch.record_ns(1_000_000, count=5)
     assert (sketch.count, sketch.sum_ns, sketch.mean_seconds) == (5, 5_000_000, pytest.approx(0.001))
+
+
+@given(st.lists(st.tuples(st.integers(1, 100), st.integers(-10, 2**40)), max_size=20))
+def test_many_ends_count_as_they_would_one_by_one(ends: list[tuple[int, int]]) -> None:
+    at_once, one_by_one = Sketch(), Sketch()
+    at_once.record_until(5, ends)
+    for count, end_ns in ends:
+        one_by_one.record_ns(end_ns - 5, count)
+    for name in Sketch.__slots__:
+        assert getattr(at_once, name) == getattr(one_by_one, name)
