@@ -11,7 +11,7 @@ from lanecast.runtime import config, lifecycle
 
 def main() -> int:
     """Run until told to stop; return the exit code."""
-    return lifecycle.run("gateway", lambda: Gateway(config.load(GatewayConfig, SECTION)))
+    return lifecycle.run("gateway", lambda: Gateway(config.load(GatewayConfig, SECTION)), urgent=True)
 
 
 if __name__ == "__main__":

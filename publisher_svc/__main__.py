@@ -16,4 +16,4 @@ def build() -> PublisherApp:
 
 
 if __name__ == "__main__":
-    sys.exit(run("publisher", build))
+    sys.exit(run("publisher", build, urgent=True))

@@ -24,6 +24,7 @@ from typing import Any, Protocol
 from lanecast.core import exit_codes
 from lanecast.errors import ConfigError, StartError
 from lanecast.runtime.logs import configure_logs
+from lanecast.runtime.scheduling import be_urgent
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +49,12 @@ class Service(Protocol):
         """Stop accepting work, finish what was accepted, release everything. Called once."""
 
 
-def run(name: str, build: Callable[[], Service]) -> int:
-    """Run a service until it is told to stop; return the exit code."""
+def run(name: str, build: Callable[[], Service], *, urgent: bool = False) -> int:
+    """Run a service until it is told to stop; return the exit code. `urgent`: it carries events, see `scheduling`."""
     configure_logs(name)
     sys.setswitchinterval(_SWITCH_SECONDS)
     try:
-        return _run_loop(name, build)
+        return _run_loop(name, build, urgent=urgent)
     except ConfigError as error:
         sys.stderr.write(f"{name}: {error}\n")
         return exit_codes.USAGE
@@ -62,21 +63,23 @@ def run(name: str, build: Callable[[], Service]) -> int:
         return exit_codes.CANNOT_START
 
 
-def _run_loop(name: str, build: Callable[[], Service]) -> int:
+def _run_loop(name: str, build: Callable[[], Service], *, urgent: bool) -> int:
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     with suppress(ImportError):
         import uvloop
 
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(_main(name, build))
+        return runner.run(_main(name, build, urgent=urgent))
 
 
-async def _main(name: str, build: Callable[[], Service]) -> int:
+async def _main(name: str, build: Callable[[], Service], *, urgent: bool) -> int:
     stop = asyncio.Event()
     _watch_signals(stop)
     service = build()  # within the loop: grpc.aio binds to the one it is made in
     facts = await service.start()
+    if urgent:
+        be_urgent()  # only now: what it does to start is not urgent
     collector = _tame_collector()
     sys.stdout.write(json.dumps({"ready": name, "pid": os.getpid(), **facts}) + "\n")
     sys.stdout.flush()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import apsw
 
+from lanecast.runtime.scheduling import be_ordinary
 from publisher_svc.log.base import LogError
 
 _DONE = "done"
@@ -89,6 +90,7 @@ def checkpoint(path: Path) -> None:
 
 def serve() -> None:
     """Checkpoint the paths that come on standard input, a line each, and answer each with a line."""
+    be_ordinary()  # a publisher in real time may have started it
     os.nice(19)
     for line in sys.stdin:
         try:
