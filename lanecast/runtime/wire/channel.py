@@ -163,8 +163,12 @@ class WireChannel:
             former.retire()
 
     def _sudden_end(self) -> str:
+        """Say what a service most likely means that closes a connection before its first word."""
         said = "it closed the connection at once"
-        return said if self._context is not None else f"{said}, as one that speaks TLS does: set LANECAST_TLS_CA if so"
+        if self._context is None:
+            return f"{said}, as one that speaks TLS does: set LANECAST_TLS_CA if so"
+        # Its TLS was fine until it saw, or missed, our certificate; asyncio's servers send no alert about that.
+        return f"{said}, as one that asks for a certificate does: set LANECAST_TLS_CLIENT_CERTIFICATE if so"
 
     def _unavailable(self, reason: str) -> Exception:
         return rpc_error(grpc_wire.UNAVAILABLE, f"cannot connect to {self.target}: {reason}")

@@ -20,6 +20,8 @@ _BACKLOG = 1_024
 _AT_ONCE = 64
 """Connections that are accepted before others have their turn of the loop."""
 _RETRY_SECONDS = 0.5
+_HAND_OVER_SECONDS = 0.1
+"""How long a handshake of TLS may go on once nothing is accepted any more."""
 _EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _ABSENT = frozenset((errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT))
 """What binding says to an address of a family that the machine does not have."""
@@ -84,15 +86,24 @@ class Listener:
         self._loop.add_reader(sock, self._accept)
 
     def close(self) -> None:
-        """Accept no more, and drop those that are not through their handshake. Idempotent."""
+        """Accept no more. Idempotent."""
         if self._sock.fileno() < 0:
             return
         self._loop.remove_reader(self._sock)
         if self._retry is not None:
             self._retry.cancel()
         self._sock.close()
-        for task in self._tasks:
+
+    async def wait_closed(self) -> None:
+        """Return once every accepted connection is handed over, or given up in its handshake."""
+        if not self._tasks:
+            return
+        # Not cancelled at once: uvloop does not tell a protocol that is just made of the end of its connection then.
+        _, late = await asyncio.wait(self._tasks, timeout=_HAND_OVER_SECONDS)
+        for task in late:
             task.cancel()
+        if late:
+            await asyncio.wait(late)
 
     def _accept(self) -> None:
         for _ in range(_AT_ONCE):

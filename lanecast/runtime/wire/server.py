@@ -118,6 +118,8 @@ class WireServer:
             connection.cancel_calls()
         if self.tasks:
             await asyncio.wait(self.tasks, timeout=_CUT_SECONDS)
+        for listener in self._listeners:
+            await listener.wait_closed()
         connections = list(self._connections)
         for connection in connections:
             connection.finish()

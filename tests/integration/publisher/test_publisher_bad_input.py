@@ -20,6 +20,12 @@ from publisher_svc.app import PublisherApp
 from publisher_svc.config import PublisherConfig
 
 
+@pytest.fixture(params=["asyncio", "grpcio"], autouse=True)
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever carries gRPC: the answers are the same."""
+    monkeypatch.setenv("LANECAST_GRPC_ENGINE", request.param)
+
+
 @pytest.fixture
 async def channel(tmp_path: Path) -> AsyncIterator[grpc.aio.Channel]:
     app = PublisherApp(PublisherConfig(data_dir=tmp_path, port=0, drain_seconds=0.1))

@@ -33,6 +33,12 @@ async def running(folder: Path, **options: object) -> AsyncIterator[tuple[Publis
     await app.drain()
 
 
+@pytest.fixture(params=["asyncio", "grpcio"], autouse=True)
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever carries gRPC: the answers are the same."""
+    monkeypatch.setenv("LANECAST_GRPC_ENGINE", request.param)
+
+
 @pytest.fixture
 async def channel(tmp_path: Path) -> AsyncIterator[grpc.aio.Channel]:
     async with running(tmp_path) as (_, opened):
