@@ -27,6 +27,7 @@ from bench.receiver import say
 from bench.schedule import Plan, plan
 from bench.systems.base import Endpoints, Publisher
 from lanecast.core.sketch import Sketch
+from lanecast.runtime.scheduling import be_urgent
 
 _EVENTS_PER_TURN = 64
 """Most events sent before the loop may do something else: a generator that is behind still lets its SDK write."""
@@ -154,6 +155,7 @@ def main() -> None:
     """Run the process; see the module."""
     raise_open_files_limit()
     order = json.loads(sys.stdin.readline())
+    be_urgent()  # what measures must be punctual
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(order))

@@ -7,9 +7,12 @@ the error where one of them does not start.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
+import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -20,6 +23,24 @@ STOP_SECONDS = 10.0
 
 class ServerError(Exception):
     """A server did not start, or is gone; says what it printed last."""
+
+
+def urgency() -> list[str]:
+    """Return the words before a command that schedule it in real time; none where that is not permitted or not wanted.
+
+    Lanecast's services ask for it by themselves (docs/adr/0019). What is compared with them gets the same.
+    """
+    chrt = shutil.which("chrt")
+    if chrt is None or not in_real_time():
+        return []
+    return [chrt, "--rr", "1"]
+
+
+@functools.cache
+def in_real_time() -> bool:
+    """Say whether the processes of a run are scheduled in real time: `LANECAST_PROCESS_SCHEDULING`, and permission."""
+    code = "import sys; from lanecast.runtime.scheduling import be_urgent; sys.exit(not be_urgent())"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
 def free_port() -> int:
@@ -38,7 +59,13 @@ class Servers:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def spawn(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None, without: str = ""
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        without: str = "",
+        *,
+        urgent: bool = True,
     ) -> None:
         """Start a process.
 
@@ -47,7 +74,10 @@ class Servers:
             command: Program and arguments.
             environment: Variables on top of this process's own.
             without: Own variables that begin so are kept from it; empty: none.
+            urgent: It is scheduled as Lanecast's services are; False for what decides that by itself.
         """
+        if urgent:
+            command = [*urgency(), *command]
         inherited = {key: value for key, value in os.environ.items() if not (without and key.startswith(without))}
         with (self._directory / f"{name}.out").open("wb") as output:
             self._children[name] = subprocess.Popen(

@@ -18,6 +18,7 @@ from bench import floor, machine, plots, render, systems, tables
 from bench.run import run_once
 from bench.scenario import Scenario, Window
 from bench.search import Search
+from bench.servers import in_real_time
 from bench.systems.base import System
 
 RESULTS = Path(__file__).parent / "results"
@@ -81,7 +82,7 @@ def _head(scenario: Scenario) -> dict[str, Any]:
         "format": FORMAT,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "scenario": scenario.as_dict(),
-        "machine": machine.facts(),
+        "machine": {**machine.facts(), "scheduling": "realtime" if in_real_time() else "normal"},
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import fields
@@ -33,6 +34,7 @@ from lanecast.v1 import gateway_pb2
 _SERVICES = ("publisher_svc", "gateway_svc", "metrics_svc")
 _CLOSE_SECONDS = 60.0
 _UP = "import sys; from lanecast.cli.main import main; sys.exit(main())"
+_SCHEDULING = "LANECAST_PROCESS_SCHEDULING"
 
 
 class Lanecast:
@@ -63,12 +65,15 @@ class Lanecast:
             environment["OTEL_SDK_DISABLED"] = "true"
         elif share is not None:
             collector = free_port()
-            servers.spawn("collector", [sys.executable, "-m", "bench.sink", str(collector)])
+            servers.spawn("collector", [sys.executable, "-m", "bench.sink", str(collector)], urgent=False)
             await servers.wait_for_port(collector)
             environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{HOST}:{collector}"}
             environment |= {"OTEL_METRIC_EXPORT_INTERVAL": "5000", "OTEL_BSP_SCHEDULE_DELAY": "1000"}
+        scheduling = os.environ.get(_SCHEDULING)
+        if scheduling is not None:
+            environment[_SCHEDULING] = scheduling
         command = [sys.executable, "-c", _UP, "up", *options, *ports, "--log-level=WARNING"]
-        servers.spawn("up", command, environment, without="LANECAST_")
+        servers.spawn("up", command, environment, without="LANECAST_", urgent=False)
         # The file is written again for each stage of the start: it is complete when every service is in it.
         services = scenario.gateways + 2
         ready = json.loads(await servers.wait_for_file(ready_file, lambda text: _count(text) == services))

@@ -39,8 +39,8 @@ class ProcessConfig:
             raise ConfigError(f"process.scheduling is {self.scheduling!r}: use auto, normal or realtime")
 
 
-def be_urgent() -> None:
-    """Schedule this process, all its threads and those to come, as its configuration says.
+def be_urgent() -> bool:
+    """Schedule this process, all its threads and those to come, as its configuration says; say whether in real time.
 
     Raises:
         ConfigError: the configuration is wrong.
@@ -48,7 +48,7 @@ def be_urgent() -> None:
     """
     wanted = load(ProcessConfig, "process").scheduling
     if wanted == _NORMAL:
-        return
+        return False
     obstacle = _obstacle()
     if not obstacle:
         obstacle = _ask()
@@ -58,6 +58,7 @@ def be_urgent() -> None:
         raise StartError(f"process.scheduling is realtime, but {obstacle}: permit it, or set it to auto")
     else:
         log.info("scheduled like any process, so latency depends on what else runs: %s", obstacle)
+    return not obstacle
 
 
 def be_ordinary() -> None:
@@ -82,9 +83,9 @@ def _obstacle() -> str:
 def _ask() -> str:
     """Ask for it; return why it was refused."""
     try:
-        for thread in os.listdir("/proc/self/task"):
-            with suppress(ProcessLookupError):
-                os.sched_setscheduler(int(thread), os.SCHED_RR, os.sched_param(_PRIORITY))
+        for thread in Path("/proc/self/task").iterdir():
+            with suppress(ProcessLookupError):  # it has ended meanwhile
+                os.sched_setscheduler(int(thread.name), os.SCHED_RR, os.sched_param(_PRIORITY))
     except OSError:
         return "it needs root, the capability SYS_NICE or an rtprio limit (ulimit -r 1)"
     return ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -73,11 +74,24 @@ def _load_options(function: Callable[..., Any]) -> Callable[..., Any]:
         help="Telemetry of Lanecast: none, with a collector, or with traces of so many per cent of the events as well.",
     )(function)
     function = click.option(
+        "--scheduling",
+        type=click.Choice(["realtime", "normal"]),
+        callback=_schedule,
+        expose_value=False,
+        help="How all servers, senders and receivers are scheduled. [default: realtime where that is permitted]",
+    )(function)
+    function = click.option(
         "--lanecast/--no-lanecast", "own", default=True, help="Measure Lanecast itself.", show_default=True
     )(function)
     return click.option(
         "--peers", default="all", show_default=True, help="Other servers, with commas; all of those installed, or none."
     )(function)
+
+
+def _schedule(_context: click.Context, _option: click.Parameter, value: str | None) -> None:
+    """Tell every process of the run, which reads its configuration from the environment."""
+    if value is not None:
+        os.environ["LANECAST_PROCESS_SCHEDULING"] = value
 
 
 def _changed(name: str, changes: dict[str, Any]) -> Scenario:

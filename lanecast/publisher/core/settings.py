@@ -20,9 +20,9 @@ class OutboxSettings:
     """Most bytes of such events."""
     delivery_seconds: float = 100.0
     """An event that is not acknowledged after this time fails."""
-    high_linger_seconds: float = 0.002
+    high_linger_seconds: float = 0.001
     """Longest wait of HIGH events for company while earlier events are unanswered."""
-    bulk_linger_seconds: float = 0.003
+    bulk_linger_seconds: float = 0.001
     """Longest wait of NORMAL and LOW events for company while earlier events are unanswered."""
     bulk_window_bytes: int = 256 * 1024
     """Most unanswered bytes in each of NORMAL and LOW."""
