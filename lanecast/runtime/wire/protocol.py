@@ -21,6 +21,9 @@ WRITE_BUFFER_BYTES = 64 * 1024
 _MAX_UNREAD_BYTES = 1024 * 1024
 """Bytes of answers (to pings, of windows, of ends) that may wait for a peer that reads nothing."""
 
+_GOODBYE_SECONDS = 1.0
+"""How long a peer that broke a rule has to read why it is cut off."""
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -127,6 +130,7 @@ class WireProtocol(asyncio.Protocol):
                 self.failure = event.text
                 self.on_event(event)
                 self.finish()
+                self._cut_soon()
                 return
             self.on_event(event)
         if self._paused:
@@ -174,6 +178,12 @@ class WireProtocol(asyncio.Protocol):
         self._unread_bytes += len(data) - (self.connection.late_bytes - late_bytes)
         if self._unread_bytes > _MAX_UNREAD_BYTES:
             self.abort("the peer sends and does not read")
+
+    def _cut_soon(self) -> None:
+        """Cut a peer that broke a rule even where it does not read what it is told about that."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(_GOODBYE_SECONDS, self.abort, self.failure)
 
     def _check_greeting(self) -> None:
         if self.connection.settled:

@@ -146,6 +146,22 @@ async def test_a_peer_that_asks_and_never_reads_is_cut(service: Service) -> None
         assert largest < 1_400_000
 
 
+async def test_who_is_cut_off_need_not_read_it(service: Service) -> None:
+    """What it is told waits behind an answer that it does not read either."""
+    room = frames.settings([(frames.INITIAL_WINDOW_SIZE, 2**30)]) + frames.window_update(0, 2**30)
+    call = request(1, PATH + "Flood") + frames.frame(frames.DATA, 0, 1, b"\0\0\0\0\x073000000")
+    async with serving("wire", service) as (server, port), RawPeer(port, frames.PREFACE + room) as peer:
+        peer.writer.transport.pause_reading()
+        while not server._connections:
+            await asyncio.sleep(0)
+        (connection,) = server._connections
+        peer.writer.write(call)
+        while not connection.paused:
+            await asyncio.sleep(0)
+        peer.writer.write(frames.window_update(0, 0))
+        await connection.wait_closed()
+
+
 async def test_a_slow_reader_of_large_answers_is_no_abuser(service: Service) -> None:
     """What waits for it are messages that it has asked for and has room for."""
     room = frames.settings([(frames.INITIAL_WINDOW_SIZE, 2**30)]) + frames.window_update(0, 2**30)

@@ -35,7 +35,7 @@ async def test_a_unary_call_with_metadata(channel: Any, service: Service) -> Non
     assert answer == b"question"
     assert sorted(pair for pair in service.metadata if pair[0].startswith("x-")) == sorted(metadata)
     assert service.remaining is not None
-    assert 0 < service.remaining <= 20
+    assert 0 < service.remaining < 21  # grpcio rounds up
 
 
 async def test_empty_and_large_messages(channel: Any, engines: tuple[str, str]) -> None:
