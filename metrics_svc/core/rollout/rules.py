@@ -25,11 +25,13 @@ _LEAST_RATE_RATIO = 0.8
 """A candidate channel that gets less than this share of what control channels get is starved."""
 _BENEFIT_QUANTILE = TIMELINE_QUANTILE = 0.95
 _STALE_LOOKS, _STALE_SECONDS = 3, 5.0
-"""A lane in which nothing has come for that many looks, and that many seconds, is judged no more."""
+"""A lane in which nothing of an arm has come for that many looks, and that many seconds, passes no more."""
 _HARM_CONFIDENCE = 0.90
-"""That the candidate harms. Lower than that it does not: going back costs less than going on."""
+"""That the control is slower than before. Lower than that it is not: going back costs less than going on."""
+_LEVELLED_CONFIDENCE = 0.95
+"""The same of the comparison look by look, which host noise does not reach."""
 _GUARD_CONFIDENCE = 0.999
-"""Of rules that only guard: they look at a short window again and again."""
+"""Of rules that look at a short window again and again."""
 
 Channels = Mapping[tuple[Priority, Arm], int]
 """Active channels of each arm."""
@@ -100,11 +102,14 @@ def _faults(case: Case) -> Iterator[RuleResult]:
 
 
 def _fresh(case: Case, lane: Priority) -> list[RuleResult]:
-    """What was seen is seen still: samples of a lane that has fallen silent prove nothing about now."""
-    silence, limit = case.samples.silence(lane), max(_STALE_LOOKS * case.plan.look_seconds, _STALE_SECONDS)
+    """What was seen is seen still: samples of an arm that has fallen silent prove nothing about now."""
+    arms = (Arm.CANDIDATE, Arm.CONTROL) if case.controlled else (Arm.CANDIDATE,)
+    silence, arm = max((case.samples.silence(lane, arm), arm) for arm in arms)
+    limit = max(_STALE_LOOKS * case.plan.look_seconds, _STALE_SECONDS)
     if silence < limit:
         return []
-    text = f"{lane.name}: nothing has come for {silence:.0f} s: what came before is too old to go by"
+    word = arm.name.lower()
+    text = f"{lane.name}: nothing of the {word} has come for {silence:.0f} s: what came before is too old to go by"
     name = f"validity/{lane.name}"
     return [RuleResult(name, Verdict.NO_DATA, text, lane=lane.name, value=silence, limit=limit)]
 
@@ -155,37 +160,45 @@ def _control_is_better(case: Case, lane: Priority, candidate: Counts, limit: flo
 
 
 def _relative(case: Case, lane: Priority, q: float) -> list[RuleResult]:
-    """The candidate is not slower than the control, pooled over the stage; and not lately, which only guards."""
-    found = [_compare(case, lane, q, recent=False)]
+    """The candidate is not slower than the control: pooled over the stage, and by two ways that only guard."""
+    found = [_compare(case, lane, q, _POOLED)]
     if found[0].verdict is not Verdict.NO_DATA:
-        lately = _compare(case, lane, q, recent=True)
-        if lately.verdict is Verdict.FAIL:
-            found.append(lately)
+        guards = (_compare(case, lane, q, way) for way in (_LEVELLED, _RECENT))
+        found += [guard for guard in guards if guard.verdict is Verdict.FAIL]
     return found
 
 
-def _compare(case: Case, lane: Priority, q: float, *, recent: bool) -> RuleResult:
-    candidate = case.samples.of(lane, Arm.CANDIDATE, recent=recent)
-    control = case.samples.of(lane, Arm.CONTROL, recent=recent)
-    words = "lately " if recent else ""
-    name = f"{'recent' if recent else 'ratio'}/{lane.name}/p{q * 100:g}"
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How samples are put together for a comparison."""
+
+    name: str
+    words: str
+    confidence: float
+    counts: Callable[[Samples, Priority, Arm], Counts]
+
+
+_POOLED = _Way("ratio", "", statistics.CONFIDENCE, Samples.of)
+_LEVELLED = _Way("levelled", "look by look, ", _LEVELLED_CONFIDENCE, Samples.levelled)
+_RECENT = _Way("recent", "lately ", _GUARD_CONFIDENCE, lambda samples, lane, arm: samples.of(lane, arm, recent=True))
+
+
+def _compare(case: Case, lane: Priority, q: float, way: _Way) -> RuleResult:
+    candidate, control = (way.counts(case.samples, lane, arm) for arm in (Arm.CANDIDATE, Arm.CONTROL))
+    name, guard_only = f"{way.name}/{lane.name}/p{q * 100:g}", way is not _POOLED
     for arm, counts in ((Arm.CANDIDATE, candidate), (Arm.CONTROL, control)):
         lack = _lack(case, lane, counts, q, arm)
         if lack:
-            return RuleResult(name, Verdict.NO_DATA, lack, lane=lane.name, guard_only=recent)
+            return RuleResult(name, Verdict.NO_DATA, lack, lane=lane.name, guard_only=guard_only)
     logs = statistics.log_quantiles(candidate, q), statistics.log_quantiles(control, q)
-    found = statistics.ratio(*logs, _GUARD_CONFIDENCE if recent else statistics.CONFIDENCE)
-    limit = case.plan.max_latency_ratio
-    verdict = _below(found, limit)
-    if not recent and statistics.ratio(*logs, _HARM_CONFIDENCE).low > limit:
-        verdict = Verdict.FAIL
+    found, limit = statistics.ratio(*logs, way.confidence), case.plan.max_latency_ratio
     text = (
-        f"{lane.name}: {words}p{q * 100:g} of the candidate is {found.value:.2f} times the control's"
-        f" ({found.low:.2f} to {found.high:.2f}), {case.plan.max_latency_ratio:g} tolerated"
+        f"{lane.name}: {way.words}p{q * 100:g} of the candidate is {found.value:.2f} times the control's"
+        f" ({found.low:.2f} to {found.high:.2f}), {limit:g} tolerated"
     )
     return RuleResult(
-        name, verdict, text, False, lane.name, found.value, found.low, found.high, case.plan.max_latency_ratio,
-        int(control.sum()), int(candidate.sum()), guard_only=recent,
+        name, _below(found, limit), text, False, lane.name, found.value, found.low, found.high, limit,
+        int(control.sum()), int(candidate.sum()), guard_only=guard_only,
     )  # fmt: skip
 
 
@@ -243,7 +256,7 @@ def _interference(case: Case, lane: Priority) -> list[RuleResult]:
 
 def _benefit(case: Case, lane: Priority) -> RuleResult:
     """The candidate is as much better as was claimed. Not being so is no harm: it holds, and does not go back."""
-    compared = _compare(case, lane, _BENEFIT_QUANTILE, recent=False)
+    compared = _compare(case, lane, _BENEFIT_QUANTILE, _POOLED)
     name, wanted = f"benefit/{lane.name}/p{_BENEFIT_QUANTILE * 100:g}", case.plan.benefit_ratio
     if compared.verdict is Verdict.NO_DATA or compared.high is None or compared.value is None:
         return RuleResult(name, Verdict.NO_DATA, compared.text, lane=lane.name)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import grpc
 
-from bench.rollout import Operator, System
+from bench.rollout_system import Operator, System
 from lanecast.v1 import rollout_pb2 as pb
 
 _METHOD = "/lanecast.v1.RolloutService/StreamAssignments"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from rollout_agent import metrics_with_agent, started
 
-from bench import rollout as harness
+from bench import rollout_system as harness
 from lanecast.core import exit_codes
 from lanecast.v1 import rollout_pb2 as pb
 

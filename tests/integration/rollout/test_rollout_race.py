@@ -11,7 +11,7 @@ import aiohttp
 import grpc
 from rollout_agent import metrics_with_agent, started
 
-from bench import rollout as harness
+from bench import rollout_system as harness
 from lanecast.v1 import rollout_pb2 as pb
 
 ROUNDS = 10

@@ -28,6 +28,13 @@ def test_a_tail_half_as_slow_again_is_rolled_back_and_never_passes(seed: int) ->
     assert Verdict.PASS not in outcome.verdicts
 
 
+@pytest.mark.parametrize("seed", [10009, 10027, 10029, 10033])
+def test_a_tail_slower_by_a_third_is_found_though_the_host_stalls(seed: int) -> None:
+    outcome = Simulation(World(tail_effect=0.3), plan_of_looks(20), seed).run(20)
+    assert outcome.state in BACK
+    assert "HIGH: look by look, p9" in outcome.reason
+
+
 def test_one_lost_event_is_rolled_back_at_the_first_look() -> None:
     outcome = Simulation(World(lost_events=1), plan_of_looks(20), 1).run(20)
     assert (outcome.state, outcome.looks) == (State.ROLLING_BACK, 1)

@@ -89,6 +89,20 @@ def test_equal_arms_pass_and_slower_ones_fail() -> None:
     assert slower["ratio/HIGH/p99"] is Verdict.FAIL
 
 
+def test_harm_that_stalls_of_the_host_hide_is_found_look_by_look() -> None:
+    one = case(log_normal(0, 0), log_normal(0, 0))
+    for number in range(10):  # the candidate is slower by 30 % where the host is not: most of the tail is the host's
+        stall, harm = (3.0, 1.0) if number % 3 == 0 else (1.0, 1.3)
+        one.samples.add_block(HIGH, Arm.CONTROL, log_normal(2 * number, 300, stall))
+        one.samples.add_block(HIGH, Arm.CANDIDATE, log_normal(2 * number + 1, 300, stall * harm))
+        one.samples.pass_time(5.0)
+    found = {result.rule: result for result in judge(one)}
+    assert found["ratio/HIGH/p95"].verdict is found["ratio/HIGH/p99"].verdict is Verdict.PASS
+    assert found["levelled/HIGH/p95"].verdict is Verdict.FAIL
+    assert "HIGH: look by look, p95 of the candidate is" in found["levelled/HIGH/p95"].text
+    assert conclude(found.values(), {"levelled/HIGH/p95": 1}).verdict is Verdict.FAIL
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -220,4 +234,17 @@ def test_samples_of_a_lane_that_has_fallen_silent_pass_nothing() -> None:
     assert conclude(judge(one), {}).verdict is Verdict.NO_DATA
     one.samples.add(HIGH, Arm.CONTROL, 0, [5], [1])
     one.samples.pass_time(5.0)
+    stale = {result.rule: result for result in judge(one)}["validity/HIGH"]
+    assert stale.verdict is Verdict.NO_DATA
+    assert "nothing of the candidate has come for 20 s" in stale.text
+    one.samples.add(HIGH, Arm.CANDIDATE, 0, [5], [1])
+    one.samples.pass_time(5.0)
+    assert "validity/HIGH" not in verdicts(one)
+
+
+def test_without_control_only_the_candidate_need_be_heard() -> None:
+    one = case(log_normal(1, 400), log_normal(2, 0), exposure=10_000, stage=4)
+    for _ in range(4):
+        one.samples.add(HIGH, Arm.CANDIDATE, 0, [5], [1])
+        one.samples.pass_time(5.0)
     assert "validity/HIGH" not in verdicts(one)
