@@ -27,7 +27,7 @@ from bench.receiver import say
 from bench.schedule import Plan, plan
 from bench.systems.base import Endpoints, Publisher
 from lanecast.core.sketch import Sketch
-from lanecast.runtime.scheduling import be_urgent
+from lanecast.runtime.scheduling import be_urgent, give_way
 
 _EVENTS_PER_TURN = 64
 """Most events sent before the loop may do something else: a generator that is behind still lets its SDK write."""
@@ -86,6 +86,7 @@ class Generator:
             return
         try:
             self._send_due()
+            give_way()
         except Exception as error:  # noqa: BLE001 - whatever it is ends the run, in `run`
             self._finished.set_exception(error)
 

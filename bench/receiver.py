@@ -40,6 +40,10 @@ _OPEN_SECONDS = 60.0
 _PROGRESS_SECONDS = 0.5
 
 
+_SOCKETS_PER_TURN = 32
+"""Sockets that are read before a server that waits for this core goes first."""
+
+
 @dataclass(slots=True)
 class _Opening:
     """A connection that is not subscribed yet."""

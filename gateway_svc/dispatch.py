@@ -22,6 +22,7 @@ from gateway_svc.core.shortcut import Outcome, deliver
 from gateway_svc.core.window import FrameWindow, Waiting
 from lanecast.core.priority import LANES, Priority
 from lanecast.core.scan import lone_event
+from lanecast.runtime.scheduling import give_way
 from lanecast.v1.event_pb2 import EventBatch
 
 log = logging.getLogger(__name__)
@@ -186,6 +187,7 @@ class Dispatcher:
     async def _pause(self, now_ns: int) -> None:
         """Let the loop look at its other work."""
         self._account(now_ns)
+        give_way()
         await asyncio.sleep(0)
         self._turn_began = time.monotonic_ns()
 

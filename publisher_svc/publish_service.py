@@ -21,6 +21,7 @@ from lanecast.core.limits import (
 from lanecast.errors import LanecastError, StatusError, UnavailableError
 from lanecast.internal.v1.stream_pb2 import PublishEventStreamRequestView, PublishMessageView
 from lanecast.runtime import status
+from lanecast.runtime.scheduling import give_way
 from lanecast.v1 import publisher_pb2 as pb
 from lanecast.v1.event_pb2 import PRIORITY_CRITICAL, Event
 from publisher_svc.acceptance import Submission, Waiting
@@ -217,6 +218,7 @@ class _PublishSession:
         while end < len(events):
             self._open += 1  # more of the message follows: no need to hurry with the answer
             self._submit(events[:end], first)
+            give_way()
             await asyncio.sleep(0)
             self._open -= 1
             events, first = events[end:], first + end

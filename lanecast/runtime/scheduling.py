@@ -24,6 +24,7 @@ from lanecast.runtime.config import load, option
 log = logging.getLogger(__name__)
 
 _PRIORITY = 1
+_in_real_time = False
 _SHARE = Path("/proc/sys/kernel/sched_rt_runtime_us")
 _AUTO, _NORMAL, _REALTIME = "auto", "normal", "realtime"
 
@@ -49,9 +50,11 @@ def be_urgent() -> bool:
     wanted = load(ProcessConfig, "process").scheduling
     if wanted == _NORMAL:
         return False
+    global _in_real_time  # noqa: PLW0603 - a property of the process
     obstacle = _obstacle()
     if not obstacle:
         obstacle = _ask()
+    _in_real_time = not obstacle
     if not obstacle:
         log.info("scheduled in real time (SCHED_RR %d)", _PRIORITY)
     elif wanted == _REALTIME:
@@ -59,6 +62,16 @@ def be_urgent() -> bool:
     else:
         log.info("scheduled like any process, so latency depends on what else runs: %s", obstacle)
     return not obstacle
+
+
+def give_way() -> None:
+    """Let other urgent processes run first that wait for this core. To be called between two pieces of work.
+
+    A process in real time keeps its core for 100 ms where others of its kind wait, which is right only while all of
+    them are idle most of the time. Costs 0.3 µs where nobody waits, and nothing in an ordinary process.
+    """
+    if _in_real_time:
+        os.sched_yield()
 
 
 def be_ordinary() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from lanecast.core import grpc_wire
 from lanecast.core.http2.events import MessageReceived
+from lanecast.runtime.scheduling import give_way
 from lanecast.runtime.wire.protocol import WireProtocol
 
 
@@ -44,13 +45,14 @@ class Inbox:
         """Return the next message, or None at the end. One reader at a time.
 
         A reader that finds one message after the other gives way to others between them: a call that is never without
-        a message must not keep the loop for itself.
+        a message must not keep the loop for itself, nor the core.
 
         Raises:
             MessageError: the message cannot be read, or the peer ended the call within one.
         """
         messages = self._messages
         if messages:
+            give_way()
             await asyncio.sleep(0)
         while not messages:
             if self._truncated:
