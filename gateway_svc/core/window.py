@@ -30,7 +30,7 @@ _UNKNOWN = -1
 CEILING_NS: dict[Priority, int] = {
     Priority.CRITICAL: 0,
     Priority.HIGH: 0,
-    Priority.NORMAL: 16_000_000,
+    Priority.NORMAL: 20_000_000,
     Priority.LOW: 40_000_000,
 }
 """Widest window of each lane. NORMAL's exceeds its budget: that is for a load which could not be carried otherwise."""

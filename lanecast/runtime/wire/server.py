@@ -3,7 +3,7 @@
 Owns listening sockets, connections, calls and their tasks. Used by `lanecast.runtime.grpc_server` only. Handlers are
 `grpc.RpcMethodHandler`s with asynchronous behaviours, so grpcio's own servicers (health, reflection) run here as well.
 
-What differs from `grpc.aio`: no thread beside the loop's, so a message costs a tenth, and requests and writes need no
+What differs from `grpc.aio`: no thread beside the loop's, so a message costs a third, and requests and writes need no
 turn of the loop where there is nothing to wait for. No interceptors and no compressed answers.
 """
 
