@@ -31,8 +31,8 @@ STEPS = [
 # Of https://github.com/compose-spec/compose-spec/blob/main/spec.md
 TOP_LEVEL = {"name", "services", "networks", "volumes"}
 OF_A_SERVICE = {
-    "image", "build", "restart", "stop_grace_period", "read_only", "cap_drop", "security_opt", "tmpfs", "volumes",
-    "networks", "command", "environment", "ports", "healthcheck", "depends_on",
+    "image", "build", "restart", "stop_grace_period", "read_only", "cap_drop", "security_opt", "tmpfs",
+    "ulimits", "volumes", "networks", "command", "environment", "ports", "healthcheck", "depends_on",
 }  # fmt: skip
 OF_A_HEALTHCHECK = {"test", "interval", "timeout", "retries", "start_period"}
 
