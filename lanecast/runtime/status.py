@@ -25,7 +25,8 @@ RESOURCE_EXHAUSTED, FAILED_PRECONDITION, ABORTED, UNIMPLEMENTED, INTERNAL, UNAVA
     8, 9, 10, 12, 13, 14, 16,
 )  # fmt: skip
 
-_BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
+BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
+"""gRPC's codes by their numbers."""
 _RETRYABLE = {UNAVAILABLE, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED, ABORTED}
 
 
@@ -50,7 +51,7 @@ def to_status(error: StatusError) -> status_pb2.Status:
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: StatusError) -> None:
     """End a call with the status of `error`; does not return."""
     status = rpc_status.to_status(to_status(error))
-    await context.abort(_BY_NUMBER[error.code], str(error), status.trailing_metadata or ())
+    await context.abort(BY_NUMBER[error.code], str(error), status.trailing_metadata or ())
 
 
 def from_rpc_error(error: grpc.RpcError) -> LanecastError:
@@ -61,7 +62,7 @@ def from_rpc_error(error: grpc.RpcError) -> LanecastError:
     if code == UNAVAILABLE and not reason:
         message = tls.explain(message)
         return UnavailableError(message)
-    return StatusError(code, reason or _BY_NUMBER[code].name, message, field=field, retry_delay_seconds=delay)
+    return StatusError(code, reason or BY_NUMBER[code].name, message, field=field, retry_delay_seconds=delay)
 
 
 def is_retryable(code: int) -> bool:

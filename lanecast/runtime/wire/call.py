@@ -15,6 +15,7 @@ from lanecast._version import __version__
 from lanecast.core import grpc_wire
 from lanecast.core.http2.events import Ended, Event, HeadersReceived, MessageTooLarge, StreamReset, Writable
 from lanecast.core.http2.frames import ErrorCode
+from lanecast.runtime import status
 from lanecast.runtime.wire.gate import Gate
 from lanecast.runtime.wire.inbox import Inbox
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 _ATTEMPTS = 3
 """How often a call makes a connection: a service may go away, or be full, as it is reached."""
 _USER_AGENT = f"lanecast-python/{__version__}"
-_BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 _RESETS = frozenset(ErrorCode)
 Serializer = Callable[[Any], bytes] | None
 Deserializer = Callable[[bytes], Any] | None
@@ -126,7 +126,7 @@ class WireCall:
         """Return how the call ended, once it has."""
         await self._done
         assert self._outcome is not None
-        return _BY_NUMBER[self._outcome.code]
+        return status.BY_NUMBER[self._outcome.code]
 
     async def details(self) -> str:
         """Return the message that the call ended with, once it has."""
@@ -302,4 +302,6 @@ def rpc_error(
     trailing: tuple[tuple[str, str | bytes], ...] = (),
 ) -> grpc.aio.AioRpcError:
     """Return what `grpc.aio` raises for a call that ended with this status."""
-    return grpc.aio.AioRpcError(_BY_NUMBER[code], grpc.aio.Metadata(*initial), grpc.aio.Metadata(*trailing), message)
+    return grpc.aio.AioRpcError(
+        status.BY_NUMBER[code], grpc.aio.Metadata(*initial), grpc.aio.Metadata(*trailing), message
+    )
